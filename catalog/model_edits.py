@@ -17,7 +17,7 @@ from store.ids import ModelId
 
 INTEGER_MAX, BIGINT_MAX = 2**31 - 1, 2**63 - 1
 MANY = 100
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._:-]*")
+MODEL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._:-]*")
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]*")
 _SLUG = re.compile(r"[a-z0-9-]{1,40}")
 _PRINTABLE = re.compile(r"[!-~]{1,200}")
@@ -104,7 +104,7 @@ def _refused(facts: ModelFacts, error: IntegrityError) -> FactsInvalid:
 
 def faults(facts: ModelFacts) -> Iterator[tuple[str, str]]:
     """Each fact that breaks a rule, with a sentence; the database has the same bounds. Pure."""
-    if len(facts.id) > 200 or _ID.fullmatch(facts.id) is None:
+    if len(facts.id) > 200 or MODEL_ID.fullmatch(facts.id) is None:
         yield "id", "A model's id is org/name: letters, digits, dots, dashes and underscores, at most 200 characters."
         return
     for field, (least, most) in _LENGTHS.items():

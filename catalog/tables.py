@@ -78,6 +78,17 @@ class ModelVoteRow(Base):
     created_at: Mapped[datetime]
 
 
+class LaunchMailRow(Base):
+    """An account's choice of a mail when a model that is not served yet can be called."""
+
+    __tablename__ = "launch_mails"
+
+    model_id: Mapped[str] = mapped_column(Text, ForeignKey("models.id"), primary_key=True)
+    account_id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    by_vote: Mapped[bool]
+    created_at: Mapped[datetime]
+
+
 class LicenseClaimRow(Base):
     """One source's statement of a model's license; append-only."""
 

@@ -1,6 +1,6 @@
 """Counts votes for announced models, one per account, so that demand decides what is launched next."""
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -22,10 +22,10 @@ async def withdraw(db: AsyncConnection, model_id: ModelId, account_id: AccountId
     return await _count(db, model_id)
 
 
-async def list_voters(db: AsyncConnection, model_id: ModelId) -> list[AccountId]:
-    """The accounts that have voted for a model."""
-    rows = await db.scalars(select(ModelVoteRow.account_id).where(ModelVoteRow.model_id == model_id))
-    return [AccountId(account_id) for account_id in rows]
+async def has_voted(db: AsyncConnection, model_id: ModelId, account_id: AccountId) -> bool:
+    """Whether an account has voted for a model."""
+    row = ModelVoteRow
+    return bool(await db.scalar(select(exists().where(row.model_id == model_id, row.account_id == account_id))))
 
 
 async def _count(db: AsyncConnection, model_id: ModelId) -> int:

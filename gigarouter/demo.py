@@ -29,7 +29,8 @@ from router.admin.prices import set_price
 from router.changes.audit import Actor, record_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.identity.keys import digest_of
 from router.registry.endpoints import list_endpoints, needs_one_pass, register_endpoint
 from router.registry.indexes import ProviderRecord

@@ -1,7 +1,8 @@
 """Makes two accounts with a month of made-up usage, for `up --demo-usage`: pages then have something to show.
 
 The calls are invented and their charges are not: each goes through the ledger as any call's does, so that every figure
-adds up. Made once; the next start finds the accounts and leaves them as they are.
+adds up, and is in the log of calls (:mod:`gigarouter.demo_calls`). Made once; the next start finds the accounts and
+leaves them as they are.
 """
 
 import asyncio
@@ -20,14 +21,16 @@ from billing.credits import GrantKind
 from billing.money import NanoUSD, cost_ceil
 from billing.prices import list_prices
 from gigarouter.demo import ACTOR, MODEL, PRICE_NANO_PER_MTOK
+from gigarouter.demo_calls import DemoCall, DemoSeller, write_calls
 from router.admin.accounts import open_account
 from router.admin.credit import give_credit
 from router.admin.prices import set_price
 from router.changes.transaction import UnitOfWork, transact
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints
-from store.ids import AccountId, KeyId, new_id
+from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId, new_id
 from store.postgres import Database
 
 PERSON = "demo@gigarouter.example"
@@ -54,16 +57,6 @@ ACCOUNTS = (
 )
 
 
-class _Call(msgspec.Struct, frozen=True):
-    """A call that never was."""
-
-    at: datetime
-    key: KeyId
-    inputs: int
-    tokens: int
-    latency_ms: int
-
-
 class _Seller(msgspec.Struct, frozen=True):
     """Who would have served the calls, and at which price."""
 
@@ -71,6 +64,7 @@ class _Seller(msgspec.Struct, frozen=True):
     nano_per_mtok: int
     provider: UUID
     endpoint: UUID
+    provider_name: str
     space: str
 
 
@@ -103,7 +97,8 @@ async def _seller(db: Database) -> _Seller:
         note = "The demo's price."
         prices = [await transact(db, ACTOR, lambda work: set_price(work, MODEL, PRICE_NANO_PER_MTOK, note=note))]
     provider, endpoint = (served[0].provider_id, served[0].id) if served else (new_id(), new_id())
-    return _Seller(prices[-1].id, prices[-1].nano_per_mtok, provider, endpoint, MODEL)
+    name = served[0].provider_name if served else "demo"
+    return _Seller(prices[-1].id, prices[-1].nano_per_mtok, provider, endpoint, name, MODEL)
 
 
 async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random) -> None:
@@ -115,16 +110,21 @@ async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random)
         return account.id, [key.view.id for key in keys]
 
     account, keys = await transact(db, ACTOR, command)
-    calls = list(_calls(db.clock.now(), list(zip(keys, (share for _, share in wanted.keys), strict=True)), chance))
+    shares = list(zip(keys, (share for _, share in wanted.keys), strict=True))
+    calls = list(_calls(db.clock.now(), shares, seller, chance))
     connection = await db.connect(command_timeout_s=60)
     try:
         for at in range(0, len(calls), BATCH):
             await connection.fetch(_CHARGE, *_columns(account, calls[at : at + BATCH], seller))
     finally:
         await connection.close()
+    log = DemoSeller(
+        PriceId(seller.price), seller.nano_per_mtok, EndpointId(seller.endpoint), seller.provider_name, seller.space
+    )
+    await write_calls(db, account, log, calls, chance)
 
 
-def _calls(now: datetime, keys: Sequence[tuple[KeyId, float]], chance: Random) -> Iterator[_Call]:
+def _calls(now: datetime, keys: Sequence[tuple[KeyId, float]], seller: _Seller, chance: Random) -> Iterator[DemoCall]:
     """A month of calls: more by day than by night, fewer at weekends, a little more each week."""
     for day in range(DAYS, 0, -1):
         begin = now - timedelta(days=day)
@@ -137,15 +137,16 @@ def _calls(now: datetime, keys: Sequence[tuple[KeyId, float]], chance: Random) -
             [key] = chance.choices([key for key, _ in keys], [share for _, share in keys])
             inputs = chance.choice((1, 16, 96, 512, 1_024, 2_048))
             tokens = sum(chance.randint(8, 480) for _ in range(inputs))
-            yield _Call(min(at, now), key, inputs, tokens, round(8 + inputs * 1.5 + chance.expovariate(1 / 12)))
+            took_ms = round(8 + inputs * 1.5 + chance.expovariate(1 / 12))
+            at, cost = min(at, now), cost_ceil(tokens, seller.nano_per_mtok)
+            yield DemoCall(RequestId(new_id(at)), at, key, inputs, tokens, took_ms, cost, cost // 2)
 
 
-def _columns(account: AccountId, calls: Sequence[_Call], seller: _Seller) -> list[list[Any]]:
+def _columns(account: AccountId, calls: Sequence[DemoCall], seller: _Seller) -> list[list[Any]]:
     """The arguments of the group commit, a column each."""
     count, entry = len(calls), new_id()
-    costs = [cost_ceil(call.tokens, seller.nano_per_mtok) for call in calls]
     return [
-        [new_id(call.at) for call in calls],
+        [call.request for call in calls],
         [account] * count,
         [entry] * count,
         [call.key for call in calls],
@@ -158,8 +159,8 @@ def _columns(account: AccountId, calls: Sequence[_Call], seller: _Seller) -> lis
         [call.tokens for call in calls],
         [seller.price] * count,
         [seller.nano_per_mtok] * count,
-        costs,
-        [cost // 2 for cost in costs],
+        [call.cost_nano for call in calls],
+        [call.provider_cost_nano for call in calls],
         [call.at for call in calls],
         [call.latency_ms for call in calls],
         [1] * count,

@@ -16,6 +16,7 @@ from billing.prices import list_prices
 from catalog.models import Catalog, load_models
 from gigarouter.settings import Settings
 from gigarouter.stripe_settings import stripe_config
+from gigarouter.web_settings import web_url
 from providers.kinds import build
 from providers.protocol import Provider
 from providers.wire import Pool, networks
@@ -99,4 +100,5 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         exports=settings.exports_folder(),
         stripe=stripe_config(settings),
         second_person=settings.second_person_limits(),
+        web_url=web_url(settings),
     )

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from providers.kinds import build
 from providers.litellm.kind import load
+from providers.model_list import ListedModel
 from providers.outcomes import CredentialRefused, Failure, Misconfigured, PassedOver
 from providers.protocol import Attempt, Provider, ProviderKind, Vectors
 from providers.wire import Networks, Pool
@@ -45,6 +46,10 @@ class UnusableProvider:
         """Return None."""
         return None
 
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...] | None:
+        """Raise the reason."""
+        raise self._failure()
+
     async def close(self) -> None:
         """Do nothing."""
 
@@ -67,6 +72,10 @@ class OutdatedProvider:
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Count with the old credential."""
         return await self.before.count(attempt, deadline_s)
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...] | None:
+        """Ask with the old credential."""
+        return await self.before.list_models(deadline_s)
 
     async def close(self) -> None:
         """Close the provider."""

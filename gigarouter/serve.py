@@ -41,6 +41,7 @@ async def _serve(settings: Settings) -> None:
             cors_origins=settings.cors_origins,
             reads_per_minute=settings.reads_per_minute,
             web_url=_pages(settings),
+            proxies=settings.proxies,
         )
         customers = app(Audience.EVERYONE if settings.shares_port else Audience.CUSTOMERS)
         async with asyncio.TaskGroup() as group:

@@ -192,6 +192,11 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
         description="Origins, comma separated, whose pages may call the API from a browser, as https://app.example, or "
         "* for every page; none by default, because a secret key does not belong into a page.",
     )
+    proxies: Annotated[list[IPv4Network | IPv6Network] | None, NoDecode] = Field(
+        default=None,
+        description="Networks, comma separated CIDRs, of proxies before the API: their X-Forwarded-For is believed, "
+        "by default that of any peer in a private network. Name yours where keys are bound to private networks.",
+    )
 
     stripe_secret_key: SecretStr | None = Field(
         default=None,
@@ -234,6 +239,7 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
         "webhook_private_networks",
         "cors_origins",
         "web_proxies",
+        "proxies",
         mode="before",
     )
     @classmethod

@@ -20,8 +20,11 @@ async def trial_calls(url: str | None, deadline_s: float) -> AsyncIterator[SendC
         yield None
         return
     timeout = httpx.Timeout(deadline_s + GRACE_S, connect=CONNECT_S)
+    # A connection per call: one that was idle may be closed at the moment at which a call goes out on it.
+    limits = httpx.Limits(max_keepalive_connections=0)
     # No proxy of the environment and no redirect gets to see a key's secret.
-    async with httpx.AsyncClient(base_url=url, timeout=timeout, trust_env=False, follow_redirects=False) as http:
+    client = httpx.AsyncClient(base_url=url, timeout=timeout, limits=limits, trust_env=False, follow_redirects=False)
+    async with client as http:
 
         async def send(secret: str, idempotency_key: str, body: bytes) -> ApiAnswer:
             headers = {

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from providers.model_list import ListedModel
 from providers.outcomes import CallerFault
 
 
@@ -118,6 +119,10 @@ class Provider(Protocol):
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Count the attempt's tokens by the model's own tokenizer; None where this kind cannot."""
+        ...
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...] | None:
+        """Ask which models the provider has; None where this kind has no list. Raises as :meth:`embed`."""
         ...
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from providers.model_list import ListedModel
 from providers.protocol import Attempt, FloatMatrix, Vectors
 from providers.sandbox_options import SandboxOptions
 
@@ -40,6 +41,10 @@ class SandboxProvider:
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Return None: there is no tokenizer."""
+        return None
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...] | None:
+        """Return None: it answers under every name."""
         return None
 
     async def close(self) -> None:

@@ -20,6 +20,7 @@ from router.dispatch.dispatch import Delivery, dispatch
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import AnsweredCall
 from router.identity.authenticate import authenticate_caller
+from router.identity.key_networks import require_network
 from router.request.admission import admit
 from router.request.body import MAX_TOKENS, parse
 from router.request.estimate import estimate
@@ -40,6 +41,7 @@ async def embed(call: RawCall, context: RouterContext) -> Answer:
     # Unauthenticated, StoreUnavailable
     caller = await authenticate_caller(call.authorization, context.keys, call.now, context.catch_up)
     call.trace.key = caller.key
+    require_network(caller.key.networks, call.client_address)  # NetworkNotAllowed
     if call.idempotency_key is None:
         return await run(call, caller, context)
     run_with = partial(run, call, caller, context)

@@ -4,9 +4,10 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import BigInteger, Text
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, CIDR, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
+from router.networks import Network
 from store.base import Base, Nano
 
 Json = dict[str, object]
@@ -44,6 +45,7 @@ class KeyRow(Base):
     is_test: Mapped[bool]
     allow_token_ids: Mapped[bool]
     models: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    networks: Mapped[list[Network]] = mapped_column(ARRAY(CIDR))
     requests_per_minute: Mapped[int]
     tokens_per_minute: Mapped[int]
     concurrency: Mapped[int]
@@ -203,6 +205,7 @@ class ManagementKeyRow(Base):
     last4: Mapped[str]
     digest: Mapped[bytes]
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    networks: Mapped[list[Network]] = mapped_column(ARRAY(CIDR))
     member_id: Mapped[UUID | None]
     created_by: Mapped[str]
     expires_at: Mapped[datetime | None]

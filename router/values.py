@@ -10,6 +10,7 @@ import msgspec
 from billing.money import NanoUSD
 from billing.values import Hold, Payer, Quote, Usage
 from catalog.values import Decision, Model, Use
+from router.networks import NO_NETWORKS, NetworkRange
 from store.ids import AccountId, EndpointId, KeyId, ModelId, ProviderId, RequestId
 
 
@@ -67,7 +68,8 @@ class Key(msgspec.Struct, frozen=True):
     """An API key in memory. ``models`` empty means every model; calls with an ``is_test`` key cost nothing.
 
     ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``is_trial``: by the
-    secret that the pages made for one call, which is no use of the key by whoever has it.
+    secret that the pages made for one call, which is no use of the key by whoever has it. ``networks`` are those from
+    which it may be used, empty for every one.
     """
 
     id: KeyId
@@ -83,6 +85,7 @@ class Key(msgspec.Struct, frozen=True):
     accepted: frozenset[str] = frozenset()
     allow_token_ids: bool = False
     is_trial: bool = False
+    networks: tuple[NetworkRange, ...] = NO_NETWORKS
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -223,7 +226,8 @@ class RawCall(msgspec.Struct, frozen=True):
 
     ``now`` is UTC wall time; ``deadline_at`` is on the event loop's clock (``loop.time()``). ``client_gone`` says
     whether the client has hung up: checked before dispatch, it saves a call without a reader. ``wait_s`` is how long
-    the client wants to wait for a model that is warming up.
+    the client wants to wait for a model that is warming up. ``client_address`` finds the client's address, which only a
+    key with networks needs.
     """
 
     request_id: RequestId
@@ -236,6 +240,7 @@ class RawCall(msgspec.Struct, frozen=True):
     lane: Lane = Lane.INTERACTIVE
     wait_s: float = 0.0
     trace: Trace = msgspec.field(default_factory=Trace)
+    client_address: Callable[[], str | None] = lambda: None
 
 
 class CallSummary(msgspec.Struct, frozen=True):

@@ -28,7 +28,7 @@ from web.render import Renderer
 from web.request import FORM_MEDIA, PageRequest
 from web.route import Route, RouteTable
 from web.security import Headers, caching, content_policy, security_headers
-from web.shell import Shell, Theme, account_navigation, navigation, switcher
+from web.shell import Shell, Theme, account_navigation, has_shortcuts, navigation, switcher
 from web.sign_in.finish import held_of
 from web.sign_in.start import start_page
 from web.static import Assets
@@ -209,6 +209,7 @@ class WebApp:
             public_url=self._context.origins.public,
             api_url=self._context.api_url,
             theme=_theme(reading.cookies),
+            has_shortcuts=has_shortcuts(reading.cookies),
             nav=navigation(self._paths, exchange.path, viewer),
             account=membership,
             sections=() if membership is None else account_navigation(self._paths, exchange.path, membership),

@@ -86,7 +86,7 @@ def form_of(
     whole: list[str] = []
     for fault in refused.faults:
         name = (fields or {}).get(fault.param or "", fault.param or "")
-        # A part of a list is typed in one field.
+        # A part of a field, or of a list, is at fault: `options.vendor` is typed in `options`.
         name = name if name in typed else re.split(r"[.\[]", name)[0]
         if name in typed and name not in errors:
             errors[name] = fault.message
@@ -123,6 +123,8 @@ def _shown(value: object) -> str:
             return "yes" if value else "no"
         case list() | tuple():
             return ", ".join(map(_shown, value)) or "none"
+        case dict():
+            return ", ".join(f"{name}={_shown(part)}" for name, part in value.items()) or "none"
         case _:
             text = str(value)
             return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"

@@ -1,12 +1,13 @@
 """Decides which Host, Origin and forwarded address of a request is believed: those that are configured. Pure."""
 
 from collections.abc import Iterable, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_address
 from urllib.parse import urlsplit
 
 import msgspec
 
-Networks = tuple[IPv4Network | IPv6Network, ...]
+from router.networks import Network, client_address
+
+Networks = tuple[Network, ...]
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -37,22 +38,8 @@ class Origins(msgspec.Struct, frozen=True):
         return any(f"{scheme}://{_without_port(name, port)}" in self.all for scheme, port in DEFAULT_PORTS.items())
 
     def client(self, peer: str, forwarded: str) -> str:
-        """The address of a request's client: the peer's, or what a trusted proxy says; the last one that it added.
-
-        A client can begin the header as it likes; what our own proxies add stands at its end.
-        """
-        hops = [hop.strip() for hop in forwarded.split(",") if hop.strip()]
-        address = peer
-        while hops and self._is_proxy(address):
-            address = hops.pop()
-        return address
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            known = ip_address(address)
-        except ValueError:
-            return False
-        return any(known in network for network in self.proxies)
+        """The address of a request's client: the peer's, or what a trusted proxy says; as the API finds it."""
+        return client_address(peer, forwarded, self.proxies) or ""
 
 
 def allowed_write(method: str, site: str, origin: str, origins: Origins) -> bool:

@@ -113,6 +113,12 @@ class PageRequest:
         assert self.account_id is not None, "its route has no account; this is a bug"
         return self.account_id
 
+    def member(self) -> MemberPrincipal:
+        """The reader as who acts in the account of the path."""
+        found = self.viewer.membership(self.account())
+        assert found is not None, "access was checked; this is a bug"
+        return MemberPrincipal(found.member_id, found.account_id, found.role, only_reads=found.only_reads)
+
     async def run(
         self,
         operation: str,
@@ -144,11 +150,7 @@ class PageRequest:
             actor = Actor(wire(PersonId, person_id))
             exchange.person = PersonPrincipal(person_id, actor, signed_in.session.id)
         if self.account_id is not None:
-            membership = self.viewer.membership(self.account_id)
-            assert membership is not None, "access was checked; this is a bug"
-            principal = MemberPrincipal(
-                membership.member_id, membership.account_id, membership.role, only_reads=membership.only_reads
-            )
+            principal = self.member()
             exchange.principal, exchange.actor = principal, actor_of(principal)
         elif (staff := self.viewer.staff) is not None:
             session = None if signed_in is None else signed_in.session.id

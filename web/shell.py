@@ -1,5 +1,6 @@
 """Holds what every page has around it: who reads, where they are, the theme, the ways to other pages."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -15,11 +16,12 @@ Theme = Literal["light", "dark", ""]
 
 
 class NavItem(msgspec.Struct, frozen=True):
-    """A way to another page; ``is_here``: this page is it, or below it."""
+    """A way to another page; ``is_here``: this page is it, or below it. ``key``: the letter that goes there after g."""
 
     name: str
     href: str
     is_here: bool
+    key: str = ""
 
 
 class Shell(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +35,7 @@ class Shell(msgspec.Struct, frozen=True, kw_only=True):
     public_url: str
     api_url: str
     theme: Theme = ""
+    has_shortcuts: bool = True
     nav: tuple[NavItem, ...] = ()
     sections: tuple[NavItem, ...] = ()
     account: Membership | None = None
@@ -61,6 +64,30 @@ ACCOUNT_NAV: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("Data", "data", OWNERS),
 )
 STAFF_NAV = (("Operations", "/ops"), ("Finance", "/finance"))
+# The letter after `g` that goes there, by the way's name; no two have one.
+KEYS = {
+    "Models": "m",
+    "Compare": "c",
+    "Docs": "d",
+    "Pricing": "p",
+    "Status": "s",
+    "Operations": "o",
+    "Finance": "f",
+    "Usage": "u",
+    "Calls": "l",
+    "Keys": "k",
+    "Credit": "r",
+    "Documents": "i",
+    "Members": "e",
+    "Licenses": "w",
+    "Audit": "a",
+    "Data": "t",
+}
+
+
+def has_shortcuts(cookies: Mapping[str, str]) -> bool:
+    """Whether keys of one letter do something in this browser."""
+    return cookies.get("shortcuts") != "off"
 
 
 def navigation(paths: frozenset[str], path: str, viewer: Viewer) -> tuple[NavItem, ...]:
@@ -68,14 +95,14 @@ def navigation(paths: frozenset[str], path: str, viewer: Viewer) -> tuple[NavIte
     items = [(name, href) for name, href in PUBLIC_NAV if href in paths]
     if viewer.staff is not None:
         items += [(name, href) for name, href in STAFF_NAV if href in paths]
-    return tuple(NavItem(name, href, _is_below(path, href)) for name, href in items)
+    return tuple(NavItem(name, href, _is_below(path, href), KEYS.get(name, "")) for name, href in items)
 
 
 def account_navigation(paths: frozenset[str], path: str, membership: Membership) -> tuple[NavItem, ...]:
     """The ways among the pages of an account that the member's role may see."""
     base = f"/accounts/{wire(AccountId, membership.account_id)}"
     return tuple(
-        NavItem(name, f"{base}/{page}", _is_below(path, f"{base}/{page}"))
+        NavItem(name, f"{base}/{page}", _is_below(path, f"{base}/{page}"), KEYS.get(name, ""))
         for name, page, roles in ACCOUNT_NAV
         if membership.role in roles and f"/accounts/{{account}}/{page}" in paths
     )

@@ -156,7 +156,8 @@ async def _chain_sealed(tx: AsyncConnection, month: Month) -> str:
 async def _usage_is_ledger(tx: AsyncConnection, month: Month) -> str:
     for found in await sealed_usage.differences(tx):
         if found.month == f"{month.period:%Y-%m}":
-            return f"usage is off by {found.usage} nano-USD, the cost of providers by {found.cost}"
+            usage, cost = to_usd(NanoUSD(found.usage)), to_usd(NanoUSD(found.cost))
+            return f"usage is off by {usage} USD, the cost of providers by {cost}"
     return ""
 
 

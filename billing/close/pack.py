@@ -214,7 +214,7 @@ def _faults(found: _Found) -> list[str]:
         "tax of the month and the ledger's": (_sum(row["charged"] - row["taken_off"] for row in found.tax), taxed),
         **flows,
     }
-    faults = [f"{what} differ by {one - two} nano-USD" for what, (one, two) in pairs.items() if one != two]
+    faults = [f"{what} differ by {to_usd(NanoUSD(one - two))} USD" for what, (one, two) in pairs.items() if one != two]
     return [*faults, *(f"the numbers of {series} have a gap" for series in found.gaps)]
 
 

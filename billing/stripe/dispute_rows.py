@@ -7,6 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.stripe.dispute_rules import DisputeStatus
+from billing.stripe.search import ALL, Searched, Wanted, conditions
 from billing.stripe.values import Cents
 from store.ids import AccountId, TopupId
 
@@ -25,12 +26,22 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
 
 
-_LIST = text("""
-    SELECT * FROM disputes WHERE (CAST(:after AS text) IS NULL OR id > CAST(:after AS text)) ORDER BY id LIMIT :most
-""")
+_LIST = "SELECT * FROM disputes WHERE true"
+_BEFORE = " AND (opened_at, id) < (:before_at, :before_id)"
+_SEARCHED = Searched(
+    "concat_ws(' ', id, 'topup_' || replace(topup_id::text, '-', ''), reason)", ("amount_cents",), "opened_at"
+)
 
 
-async def list_disputes(tx: AsyncConnection, *, after: str | None, most: int) -> list[DisputeRow]:
-    """List the disputes in the order of Stripe's ids."""
-    rows = await tx.execute(_LIST, {"after": after, "most": most})
+async def list_disputes(
+    tx: AsyncConnection, wanted: Wanted = ALL, *, before: tuple[datetime, str] | None = None, most: int
+) -> list[DisputeRow]:
+    """List the disputes that are looked for, the newest first; ``before`` is the last one of the page before."""
+    which, values = conditions(wanted, _SEARCHED)
+    if before is not None:
+        which += _BEFORE
+        values |= {"before_at": before[0], "before_id": before[1]}
+    rows = await tx.execute(
+        text(f"{_LIST}{which} ORDER BY opened_at DESC, id DESC LIMIT :most"), {**values, "most": most}
+    )
     return [msgspec.convert(dict(row._mapping), DisputeRow) for row in rows]

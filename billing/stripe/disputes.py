@@ -10,6 +10,7 @@ from billing.money import NanoUSD, to_usd
 from billing.stripe import work
 from billing.stripe.collections import add_return, find_payment
 from billing.stripe.context import Later, StripeContext
+from billing.stripe.dispute_mails import mail_dispute
 from billing.stripe.dispute_rows import DisputeRow
 from billing.stripe.dispute_rules import TAKES_CREDIT, DisputeStatus, status_of
 from billing.stripe.payments import act_on_charge
@@ -77,7 +78,7 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
     await act_on_charge(context, dispute.charge)
     async with context.db.transaction() as tx:
         topup = await find_topup(tx, "charge", dispute.charge)
-        if topup is None and status is not None and await _is_of_invoice(tx, dispute):
+        if topup is None and status is not None and await _is_of_invoice(tx, dispute, status):
             await work.request(tx, "transactions:all")
             return None
         if topup is None or status is None:
@@ -87,12 +88,14 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
                 else "a payment of no top-up and no invoice of ours"
             )
             await open_review(tx, subject, Cause.NOT_OURS, f"A dispute of {what}.")
+            await mail_dispute(tx, dispute, status, of=topup.reference if topup else "a payment that is not ours")
             return None
         paid = await refundable_of(tx, topup.id)
         credit = Refundable(paid.credit, paid.tax).credit_of(Cents(dispute.amount))
         facts = {"id": dispute.id, "topup": topup.id, "account": topup.account_id, "amount": dispute.amount}
         await tx.execute(_KEEP, {**facts, "credit": credit, "reason": dispute.reason, "status": status.value})
         await _tell(tx, dispute, topup, status)
+        await mail_dispute(tx, dispute, status, of=topup.reference, account_id=topup.account_id)
         if status is DisputeStatus.OPEN:
             # Whoever disputes a payment is not to be charged by itself again.
             await stop(tx, context, topup.account_id, "A payment was disputed.")
@@ -100,7 +103,7 @@ async def _keep(context: StripeContext, dispute: Dispute) -> DisputeRow | None:
     return msgspec.convert(dict(row._mapping), DisputeRow)
 
 
-async def _is_of_invoice(tx: AsyncConnection, dispute: Dispute) -> bool:
+async def _is_of_invoice(tx: AsyncConnection, dispute: Dispute, status: DisputeStatus) -> bool:
     """Note that a dispute is of an invoice's payment: what is withdrawn is owed again until it comes back."""
     paid = await find_payment(tx, "charge", dispute.charge)
     if paid is not None:
@@ -108,6 +111,7 @@ async def _is_of_invoice(tx: AsyncConnection, dispute: Dispute) -> bool:
         amount = to_usd(nano_of(dispute.amount))
         message = f"{amount} USD of {paid.name} are disputed ({dispute.reason}). Answer it in Stripe's dashboard."
         await open_review(tx, f"dispute:{dispute.id}", Cause.DISPUTE, message, account_id=paid.account_id)
+        await mail_dispute(tx, dispute, status, of=paid.name, account_id=paid.account_id, is_invoice=True)
     return paid is not None
 
 

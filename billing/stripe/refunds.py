@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.stripe import work
 from billing.stripe.refund_rules import Refundable, RefundStatus, split
+from billing.stripe.search import ALL, Searched, Wanted, conditions
 from billing.stripe.values import Cents, whole_cents
 from store.ids import AccountId, GrantId, RefundId, TopupId, new_id, wire
 
@@ -105,10 +106,13 @@ _FIND = {
     "id": "id = CAST(:value AS uuid)",
     "refund": "refund_id = :value",
 }
-_LIST = text("""
-    SELECT * FROM refunds WHERE (CAST(:account AS uuid) IS NULL OR account_id = CAST(:account AS uuid))
-        AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)) ORDER BY id DESC LIMIT :most
-""")
+_LIST = "SELECT * FROM refunds WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+_SEARCHED = Searched(
+    "concat_ws(' ', 'refund_' || replace(id::text, '-', ''), 'topup_' || replace(topup_id::text, '-', ''), refund_id,"
+    " reason, problem, actor)",
+    ("wanted_cents", "credit_cents", "credit_cents + tax_cents"),
+    "created_at",
+)
 
 
 async def order_refund(tx: AsyncConnection, order: RefundOrder) -> list[RefundRow]:
@@ -164,11 +168,12 @@ async def find_refund(tx: AsyncConnection, by: str, value: object, *, locked: bo
     return None if row is None else _row(row._mapping)
 
 
-async def list_refunds(
-    tx: AsyncConnection, account_id: AccountId | None, *, before: UUID | None, most: int
-) -> list[RefundRow]:
-    """List the refunds of an account, or of all, the newest first."""
-    rows = await tx.execute(_LIST, {"account": account_id, "before": before, "most": most})
+async def list_refunds(tx: AsyncConnection, wanted: Wanted = ALL, *, before: UUID | None, most: int) -> list[RefundRow]:
+    """List the refunds that are looked for, the newest first."""
+    which, values = conditions(wanted, _SEARCHED)
+    rows = await tx.execute(
+        text(f"{_LIST}{which} ORDER BY id DESC LIMIT :most"), {**values, "before": before, "most": most}
+    )
     return [_row(row._mapping) for row in rows]
 
 

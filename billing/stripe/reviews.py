@@ -47,6 +47,7 @@ _OPEN = text("""
 """)
 _LIST = text("""
     SELECT * FROM payment_reviews WHERE (NOT :is_open OR resolved_at IS NULL)
+        AND (CAST(:account AS uuid) IS NULL OR account_id = :account)
         AND (CAST(:after AS uuid) IS NULL OR id > CAST(:after AS uuid)) ORDER BY id LIMIT :most
 """)
 _FIND = text("SELECT * FROM payment_reviews WHERE id = :id FOR UPDATE")
@@ -69,9 +70,11 @@ async def open_review(
     await tx.execute(_OPEN, {**facts, "topup": topup_id, "account": account_id})
 
 
-async def list_reviews(tx: AsyncConnection, *, is_open: bool, after: ReviewId | None, most: int) -> list[Review]:
-    """List the queue, the oldest first; only what is open, or all of it."""
-    rows = await tx.execute(_LIST, {"is_open": is_open, "after": after, "most": most})
+async def list_reviews(
+    tx: AsyncConnection, *, is_open: bool, account_id: AccountId | None = None, after: ReviewId | None, most: int
+) -> list[Review]:
+    """List the queue, the oldest first; only what is open, or all of it; of one account where it is named."""
+    rows = await tx.execute(_LIST, {"is_open": is_open, "account": account_id, "after": after, "most": most})
     return [_review(row._mapping) for row in rows]
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.stripe import work
+from billing.stripe.search import ALL, Searched, Wanted, conditions
 from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.values import Cents
 from store.ids import AccountId, TopupId, new_id, wire
@@ -82,10 +83,12 @@ _COLUMNS = {
     "charge": "charge_id = :value",
 }
 _BY_KEY = text("SELECT * FROM topups WHERE account_id = :account AND idempotency_key = :key")
-_LIST = text("""
-    SELECT * FROM topups WHERE (CAST(:account AS uuid) IS NULL OR account_id = CAST(:account AS uuid))
-        AND (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid)) ORDER BY id DESC LIMIT :most
-""")
+_LIST = "SELECT * FROM topups WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+_SEARCHED = Searched(
+    "concat_ws(' ', 'topup_' || replace(id::text, '-', ''), session_id, intent_id, charge_id, problem, actor)",
+    ("amount_cents", "paid_cents"),
+    "created_at",
+)
 
 
 async def order_topup(
@@ -118,11 +121,12 @@ async def find_topup(tx: AsyncConnection, by: str, value: object, *, locked: boo
     return None if row is None else read_topup(row._mapping)
 
 
-async def list_topups(
-    tx: AsyncConnection, account_id: AccountId | None, *, before: UUID | None, most: int
-) -> list[Topup]:
-    """List the top-ups of an account, or of all, the newest first."""
-    rows = await tx.execute(_LIST, {"account": account_id, "before": before, "most": most})
+async def list_topups(tx: AsyncConnection, wanted: Wanted = ALL, *, before: UUID | None, most: int) -> list[Topup]:
+    """List the top-ups that are looked for, the newest first."""
+    which, values = conditions(wanted, _SEARCHED)
+    rows = await tx.execute(
+        text(f"{_LIST}{which} ORDER BY id DESC LIMIT :most"), {**values, "before": before, "most": most}
+    )
     return [read_topup(row._mapping) for row in rows]
 
 

@@ -200,6 +200,12 @@ class Refund(StripeObject, frozen=True):
     metadata: dict[str, str] | None = None
 
 
+class DisputeEvidence(msgspec.Struct, frozen=True):
+    """What Stripe says of our answer to a dispute; ``due_by`` is a Unix time."""
+
+    due_by: int | None = None
+
+
 class Dispute(StripeObject, frozen=True):
     """A payment that the card's owner disputes."""
 
@@ -208,6 +214,7 @@ class Dispute(StripeObject, frozen=True):
     charge: str
     status: str
     reason: str
+    evidence_details: DisputeEvidence | None = None
 
 
 class Transaction(StripeObject, frozen=True):

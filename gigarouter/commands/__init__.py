@@ -42,6 +42,7 @@ ACCOUNT_COMMANDS = {
     "account": "Balance, what is held; close the account.",
     "keys": "API keys: make, edit, pause, rotate, revoke.",
     "management-keys": "Keys that administer the account.",
+    "key-policy": "How long a new key may work.",
     "principal": "Who a key is, and what it may.",
     "usage": "Calls, tokens and money, by key, model, day or month.",
     "requests": "The log of calls, and why each went where it did.",

@@ -1,13 +1,14 @@
 """Lists every kind of mail; each is a struct in a module of its subject, and a template of its ``kind``'s name."""
 
 from mail.kinds.documents import DocumentIssued, DocumentReference, InvoiceOverdue
-from mail.kinds.house import CheckFailed, ProviderDown
+from mail.kinds.house import CheckFailed, DisputeChanged, ProviderDown
 from mail.kinds.keys import KeyCreated, KeyExpiring, KeyRevoked, KeyRotated
 from mail.kinds.models import ModelLaunched, ModelRetiring, PriceChange
 from mail.kinds.money import (
     BalanceLow,
     CreditExpiring,
     Notice,
+    PaymentDisputed,
     PaymentFailed,
     RechargeConfirm,
     RechargeDone,
@@ -36,6 +37,7 @@ ALL: tuple[type[Mail], ...] = (
     RechargeOff,
     RechargeLimitReached,
     PaymentFailed,
+    PaymentDisputed,
     SpendingReached,
     SpendingForecast,
     CreditExpiring,
@@ -48,6 +50,7 @@ ALL: tuple[type[Mail], ...] = (
     ModelRetiring,
     ProviderDown,
     CheckFailed,
+    DisputeChanged,
 )
 KINDS: dict[str, type[Mail]] = {one.kind: one for one in ALL}
 
@@ -57,6 +60,7 @@ __all__ = [
     "BalanceLow",
     "CheckFailed",
     "CreditExpiring",
+    "DisputeChanged",
     "DocumentIssued",
     "DocumentReference",
     "Invitation",
@@ -70,6 +74,7 @@ __all__ = [
     "Notice",
     "PasskeyAdded",
     "PasskeyRemoved",
+    "PaymentDisputed",
     "PaymentFailed",
     "PriceChange",
     "ProviderDown",

@@ -24,6 +24,25 @@ class ProviderDown(Mail, frozen=True, kw_only=True):
         return f"/ops/endpoints/{self.endpoint}"
 
 
+class DisputeChanged(Mail, frozen=True, kw_only=True):
+    """A payment is disputed, or what became of a dispute; ``state`` is one of ours, or ``unknown``.
+
+    ``payment``: our name of it. ``answer_by``: until when the bank takes an answer, where it says so.
+    """
+
+    kind: ClassVar[str] = "dispute_changed"
+
+    state: str
+    amount_usd: str
+    payment: str
+    reason: str
+    answer_by: datetime | None = None
+
+    @override
+    def link(self, account: str) -> str:
+        return "/finance/disputes"
+
+
 class CheckFailed(Mail, frozen=True, kw_only=True):
     """A check of the books found something wrong."""
 

@@ -85,6 +85,22 @@ class PaymentFailed(_OfMoney, frozen=True, kw_only=True):
     next_try: datetime | None = None
 
 
+class PaymentDisputed(_OfMoney, frozen=True, kw_only=True):
+    """The bank took a payment back, or what became of that. ``state``: ``open``, ``won`` or ``lost``."""
+
+    kind: ClassVar[str] = "payment_disputed"
+    audience: ClassVar[Audience] = Audience.OWNERS
+
+    state: str
+    amount_usd: str
+    payment: str
+    is_invoice: bool = False
+
+    @override
+    def link(self, account: str) -> str:
+        return f"/accounts/{account}/{'documents' if self.is_invoice else 'credit'}"
+
+
 class _OfSpending(_OfMoney, frozen=True, kw_only=True):
     """A cap stops calls, a budget only warns. ``key``: ``key_…`` where it is of one key; empty: of the account."""
 

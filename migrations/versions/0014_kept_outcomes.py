@@ -5,7 +5,7 @@ when its outcomes have gone. Outcomes from before are not counted, for a day. Ol
 cannot read the vectors that newer code stores in ``idempotency.body``, which no release has done before.
 
 Revision ID: 0014
-Revises: 0010
+Revises: 0012
 """
 
 from pathlib import Path

@@ -4,7 +4,7 @@ A member without ``person_id`` belongs to the person with its e-mail address, so
 may go on to write members. The release after the next may fill what is empty and drop ``members.email``.
 
 Revision ID: 0046
-Revises: 0057
+Revises: 0045
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Mails: one outbox for all of them, and the list of addresses that nothing is mailed to.
 
 Revision ID: 0049
-Revises: 0058
+Revises: 0048
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Management keys: keys that administer one account and call no model.
 
 Revision ID: 0051
-Revises: 0058
+Revises: 0050
 """
 
 from pathlib import Path

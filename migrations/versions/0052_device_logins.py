@@ -1,7 +1,7 @@
 """Logins of devices: a command line gets a management key that a member approves; alerts by account.
 
 Revision ID: 0052
-Revises: 0058
+Revises: 0051
 """
 
 from pathlib import Path

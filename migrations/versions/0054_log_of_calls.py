@@ -5,7 +5,7 @@ their explanation, and no filter finds them. The time of a call is in its id, wh
 index is made beside all traffic, and a week that is made later has it from the start.
 
 Revision ID: 0054
-Revises: 0048
+Revises: 0052
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Incidents that operators write for the status page, each with its updates; append-only.
 
 Revision ID: 0056
-Revises: 0060
+Revises: 0055
 """
 
 from pathlib import Path

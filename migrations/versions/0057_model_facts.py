@@ -1,7 +1,7 @@
 """What sources state of a model beside what a call needs. Columns are only added, with defaults: no row is rewritten.
 
 Revision ID: 0057
-Revises: 0045
+Revises: 0056
 """
 
 from pathlib import Path

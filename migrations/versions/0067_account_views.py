@@ -1,7 +1,7 @@
 """What operators look at as an account's owner sees it, and until when.
 
 Revision ID: 0067
-Revises: 0062
+Revises: 0066
 """
 
 from pathlib import Path

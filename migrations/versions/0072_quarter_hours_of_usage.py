@@ -5,7 +5,7 @@ until then. A jobs process of before would add calls to the old tables alone: th
 in ``usage_pending`` for one of now.
 
 Revision ID: 0072
-Revises: 0078
+Revises: 0070
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0072"
-down_revision = "0078"
+down_revision = "0070"
 branch_labels = None
 depends_on = None
 

@@ -1,7 +1,7 @@
 """Documents are found by words of theirs, newest first.
 
 Revision ID: 0076
-Revises: 0062
+Revises: 0074
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0076"
-down_revision = "0068"
+down_revision = "0074"
 branch_labels = None
 depends_on = None
 

@@ -1,7 +1,7 @@
 """A commit books all of its accounts in the same few statements.
 
 Revision ID: 0078
-Revises: 0062
+Revises: 0076
 """
 
 from pathlib import Path

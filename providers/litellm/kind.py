@@ -30,6 +30,7 @@ from providers.litellm.egress import (
 from providers.litellm.google_tokens import GoogleTokens, service_account
 from providers.litellm.options import LiteLLMOptions, secrets
 from providers.litellm.placeholders import Placeholders, refuse_references
+from providers.model_list import ListedModel
 from providers.openai.answer import max_answer_bytes, rows_of
 from providers.outcomes import BadAnswer, Broken, CallerFault, CredentialRefused, Failure, ModelMissing, TimedOut
 from providers.protocol import Attempt, Vectors
@@ -134,6 +135,10 @@ class LiteLLMProvider:
 
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Return None: litellm's counts are guesses."""
+        return None
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...] | None:
+        """Return None: litellm cannot ask; its price map lists a vendor's models."""
         return None
 
     async def close(self) -> None:

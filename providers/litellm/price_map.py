@@ -61,14 +61,22 @@ class MapEntry(msgspec.Struct, frozen=True):
 
 
 class PriceMap(msgspec.Struct, frozen=True):
-    """The embedding models of the map, by key, and the release of litellm that has the map."""
+    """The embedding models of the map, by key, and the release of litellm that has the map.
+
+    ``others``: the keys of models that make something else than vectors.
+    """
 
     release: str
     entries: tuple[MapEntry, ...]
+    others: frozenset[str] = frozenset()
 
 
 class _Mode(msgspec.Struct):
     mode: object = None
+
+    @property
+    def is_embedding(self) -> bool:
+        return self.mode == "embedding"
 
 
 def read() -> PriceMap:
@@ -76,7 +84,8 @@ def read() -> PriceMap:
     spec = find_spec("litellm")
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError("litellm is not installed")
-    return PriceMap(version("litellm"), parse((Path(spec.submodule_search_locations[0]) / FILE).read_bytes()))
+    text = (Path(spec.submodule_search_locations[0]) / FILE).read_bytes()
+    return PriceMap(version("litellm"), parse(text), other_keys(text))
 
 
 def parse(text: bytes) -> tuple[MapEntry, ...]:
@@ -84,9 +93,15 @@ def parse(text: bytes) -> tuple[MapEntry, ...]:
     entries = []
     for key, raw in sorted(msgspec.json.decode(text, type=dict[str, msgspec.Raw]).items()):
         # The file's first entry is a description in words, and what else it holds is none of our business.
-        if msgspec.json.decode(raw, type=_Mode).mode == "embedding":
+        if msgspec.json.decode(raw, type=_Mode).is_embedding:
             entries.append(msgspec.structs.replace(msgspec.json.decode(raw, type=MapEntry), key=key))
     return tuple(entries)
+
+
+def other_keys(text: bytes) -> frozenset[str]:
+    """The keys of the map's models that make something else than vectors. Raises ``ValueError`` where it is no map."""
+    modes = msgspec.json.decode(text, type=dict[str, _Mode])
+    return frozenset(key for key, entry in modes.items() if entry.mode is not None and not entry.is_embedding)
 
 
 def nano_per_mtok(usd_per_token: Decimal) -> tuple[int, bool]:

@@ -4,6 +4,7 @@ import time
 
 import msgspec
 
+from providers.model_list import ANSWER_BYTES_MAX, ListedModel, read_model_list
 from providers.openai.answer import max_answer_bytes, read_answer
 from providers.openai.options import OpenAIOptions
 from providers.protocol import Attempt, Vectors
@@ -18,12 +19,12 @@ class OpenAIProvider:
 
     def __init__(self, origin: Origin, credential: str | None, options: OpenAIOptions, pool: Pool) -> None:
         """Raises ``ValueError`` for a credential that cannot stand in a header."""
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        headers |= options.headers
+        headers = {"Accept": "application/json", **options.headers}
         if credential is not None:
             name, value = options.credential_line(credential)
             headers[name] = value
-        self._head = origin.head(options.path, headers)
+        self._head = origin.head(options.path, {"Content-Type": "application/json", **headers})
+        self._models_head = origin.head(options.models_path, headers, method="GET")
         self._options = options
         self._channel = pool.channel(origin)
 
@@ -42,6 +43,13 @@ class OpenAIProvider:
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         """Return None: OpenAI's API cannot count."""
         return None
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...]:
+        """See :class:`providers.protocol.Provider`."""
+        answer = await self._channel.exchange(request(self._models_head, b""), deadline_s, ANSWER_BYTES_MAX)
+        if answer.status != 200:
+            raise failure(answer.status, answer.headers, answer.body, time.time())
+        return read_model_list(answer.body)
 
     async def close(self) -> None:
         """Close pooled connections."""

@@ -21,6 +21,7 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     path: Annotated[str, Meta(description="What follows the base URL.")] = "/embeddings"
+    models_path: Annotated[str, Meta(description="What follows the base URL where its models are listed.")] = "/models"
     credential_header: Annotated[
         str, Meta(description="The header with our credential, such as authorization, api-key or x-api-key.")
     ] = "authorization"
@@ -47,6 +48,7 @@ class OpenAIOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         scheme = self.credential_scheme or ""
         faults = {
             "path": path_fault(self.path),
+            "models_path": path_fault(self.models_path),
             "credential_header": header_name_fault(self.credential_header),
             "credential_scheme": "" if not scheme or scheme.isalnum() else f"{scheme[:40]!r} is no word such as Bearer",
             "headers": extra_headers_fault(self.headers, self.credential_header),

@@ -6,6 +6,7 @@ import time
 import msgspec
 import numpy as np
 
+from providers.model_list import ListedModel
 from providers.outcomes import BadAnswer, Broken, CallerFault, Failure, TooLong, Warming
 from providers.protocol import Attempt, Vectors
 from providers.statuses import WARMING_S, failure
@@ -117,6 +118,11 @@ class WorkerProvider:
         if answer.status != 200:
             raise _failure(answer)
         return read_identity(answer.body)
+
+    async def list_models(self, deadline_s: float) -> tuple[ListedModel, ...]:
+        """The one model that it serves, by its identity. Raises as :meth:`identity`."""
+        identity = await self.identity(deadline_s)
+        return (ListedModel(identity.model, is_embedding=True, dimensions=identity.dimensions),)
 
     async def load(self, deadline_s: float) -> Load:
         """Ask how busy it is. Raises as :meth:`embed` does."""

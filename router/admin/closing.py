@@ -27,7 +27,8 @@ from router.admin.accounts import require_account
 from router.changes.audit import Actor, Change, record_changes
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest
-from router.identity.key_commands import list_keys, revoke_key
+from router.identity.key_commands import revoke_key
+from router.identity.key_views import list_keys
 from router.identity.management_keys import revoke_all_management_keys
 from router.identity.people.erase import erase_people
 from store.ids import AccountId, wire

@@ -1,10 +1,10 @@
-"""Mails accounts what changes for them with a model: those that voted for it, and those that called it of late."""
+"""Mails accounts what changes for them with a model: those that chose the mail, and those that called it of late."""
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD, Price, to_usd
-from catalog import votes
+from catalog import launch_mails
 from catalog.values import Model, Status
 from mail import enqueue_all
 from mail.kinds import ModelLaunched, ModelRetiring, PriceChange
@@ -19,15 +19,15 @@ _USERS = text("""
 
 
 async def mail_launch(work: UnitOfWork, model: Model, price: Price) -> None:
-    """A model that was voted for can be called."""
+    """A model can be called, for those who chose to be mailed."""
     batch = price.batch_nano_per_mtok
     mail = ModelLaunched(
         model=model.id,
         price_usd=to_usd(NanoUSD(price.nano_per_mtok)),
         batch_price_usd="" if batch is None else to_usd(NanoUSD(batch)),
     )
-    voters = await votes.list_voters(work.connection, model.id)
-    await enqueue_all(work.connection, mail, voters, dedupe=f"launch:{model.id}")
+    readers = await launch_mails.list_readers(work.connection, model.id)
+    await enqueue_all(work.connection, mail, readers, dedupe=f"launch:{model.id}")
 
 
 async def mail_price(work: UnitOfWork, model: Model, before: Price | None, after: Price) -> None:

@@ -6,17 +6,23 @@ cost us, and our operators' names, are nobody's but ours.
 """
 
 import asyncio
+import csv
+import io
 import zipfile
 from typing import IO, cast
+
+import msgspec
 
 from billing.exports.storage import HashingFile
 from billing.exports.work import Part, Work
 from billing.movements import BALANCE_KINDS, COUNTS_AT
+from router.changes.amounts import facts_in_usd
 from router.changes.own_audit import OWN_AUDIT_ROWS, own_audit_patterns
 from store.ids import AccountId, wire
 
 CONTENT = "account"
 BLOCK_BYTES = 1 << 20
+_AUDIT = ("id", "at", "actor", "actor_name", "action", "subject", "before", "after")
 # What a file of a document is called behind its number.
 _ENDINGS = {"ubl": "ubl.xml", "facturx": "facturx.pdf"}
 README = """All that the account {account} ({name}) had on {at:%Y-%m-%d %H:%M} UTC.
@@ -153,7 +159,7 @@ async def write(work: Work, part: Part, file: HashingFile) -> tuple[int, dict[st
     rows = 0
     for table, query in TABLES.items():
         rows += await _copy(work, archive, f"{table}.csv", query, account_id)
-    rows += await _copy(work, archive, "audit.csv", OWN_AUDIT_ROWS, account_id, *own_audit_patterns())
+    rows += await _write_audit(work, archive, account_id)
     async for name, form, content in connection.cursor(_FILES, account_id, prefetch=20):
         await _add(archive, f"documents/{name}.{_ENDINGS.get(form, form)}", bytes(content))
         rows += 1
@@ -183,6 +189,29 @@ async def _copy(work: Work, archive: zipfile.ZipFile, name: str, query: str, *ar
     count = int(status.split()[1])
     work.count(count)
     return count
+
+
+async def _write_audit(work: Work, archive: zipfile.ZipFile, account_id: AccountId) -> int:
+    """Write who changed what, with amounts as the API writes them; how many changes those are."""
+    count, text = 0, io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_AUDIT)
+    with archive.open(_entry("audit.csv"), "w", force_zip64=True) as entry:
+        async for row in work.connection.cursor(OWN_AUDIT_ROWS, account_id, *own_audit_patterns(), prefetch=1000):
+            facts = (_facts(row["action"], row["before"]), _facts(row["action"], row["after"]))
+            writer.writerow((*(row[name] for name in _AUDIT[:-2]), *facts))
+            count += 1
+            if text.tell() >= BLOCK_BYTES:
+                await asyncio.to_thread(entry.write, text.getvalue().encode())
+                text.seek(0)
+                text.truncate()
+        await asyncio.to_thread(entry.write, text.getvalue().encode())
+    work.count(count)
+    return count
+
+
+def _facts(action: str, facts: str | None) -> str:
+    return "" if facts is None else msgspec.json.encode(facts_in_usd(action, msgspec.json.decode(facts))).decode()
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

@@ -17,7 +17,8 @@ from router.admin.credit import give_credit
 from router.changes.audit import Actor, record_changes
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, NotAllowed
-from router.identity.key_commands import IssuedKey, KeySpec, create_key
+from router.identity.key_commands import IssuedKey, create_key
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.identity.people.codes import CheckedCode, use_code
 from router.identity.people.invitations import (

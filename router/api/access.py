@@ -11,6 +11,7 @@ from router.changes.audit import Actor
 from router.context import RouterContext
 from router.errors import NotAllowed, OperationNotFound, RoleInsufficient, ScopeInsufficient
 from router.identity.authenticate import authenticate_caller
+from router.identity.key_networks import require_network
 from router.identity.keys import MANAGEMENT
 from router.identity.management_keys import authenticate_management_key
 from router.identity.operators import authenticate_operator
@@ -70,8 +71,12 @@ async def _check_principal(request: Request, exchange: Exchange, spec: Operation
 async def _authenticate(exchange: Exchange, context: RouterContext) -> Principal:
     authorization = exchange.authorization
     if authorization is not None and authorization[7:].startswith(MANAGEMENT):
-        return await authenticate_management_key(authorization, context.db, exchange.now)
-    return await authenticate_caller(authorization, context.keys, exchange.now, context.catch_up)
+        management = await authenticate_management_key(authorization, context.db, exchange.now)
+        require_network(management.networks, exchange.client_address)
+        return management
+    caller = await authenticate_caller(authorization, context.keys, exchange.now, context.catch_up)
+    require_network(caller.key.networks, exchange.client_address)
+    return caller
 
 
 async def _check_person(request: Request, exchange: Exchange, spec: OperationSpec) -> PersonPrincipal:

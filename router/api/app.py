@@ -21,7 +21,8 @@ from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.in_process import IDENTIFY
 from router.api.methods import call_operation
 from router.api.metrics import operations as metrics_operations
-from router.api.operation import Operations, operation_routes
+from router.api.oauth_form import is_form, oauth_error
+from router.api.operation import OperationRoute, Operations, operation_routes
 from router.api.paths import Paths
 from router.api.public import operations as customer_operations
 from router.api.public.embeddings import PATH, embeddings
@@ -35,6 +36,7 @@ from router.changes.audit import Actor
 from router.changes.idempotency import ReplayedOutcome
 from router.context import RouterContext
 from router.errors import IdempotencyResultGone, InvalidRequest, Refusal, Unexpected
+from router.networks import Network
 
 CALLS_MAX = 2_000
 # Operators and scrapers are few.
@@ -63,11 +65,13 @@ def create_app(
     cors_origins: Collection[str] = (),
     reads_per_minute: int = READS_PER_MINUTE,
     web_url: str | None = None,
+    proxies: Sequence[Network] | None = None,
 ) -> Guard:
     """The ASGI application of one port of a process that serves, with ``further`` operations.
 
     Pages of ``cors_origins`` may call the customers' operations from a browser; a key may read ``reads_per_minute``
-    times beside its calls. ``web_url``: where ``/`` sends browsers, to the pages.
+    times beside its calls. ``web_url``: where ``/`` sends browsers, to the pages. ``proxies`` as
+    :func:`router.networks.client_address` has them.
     """
     has_calls = audience is not Audience.INSIDE
     nouns = operations_for(audience, further)
@@ -100,6 +104,7 @@ def create_app(
         record=over,
         clock=context.db.clock,
         cors=cors,
+        proxies=proxies,
     )
 
 
@@ -197,6 +202,9 @@ def _respond(request: Request, refusal: Refusal) -> Response:
     exchange: Exchange = request.scope[EXCHANGE]
     exchange.refusal = refusal
     answer = error_response(refusal, exchange.request_id)
+    route = request.scope.get("route")
+    if isinstance(route, OperationRoute) and route.spec.takes_form and is_form(request.scope):
+        answer = oauth_error(refusal, answer, exchange.request_id)
     response = Response(b"".join(answer.body), status_code=answer.status)
     response.raw_headers = list(answer.headers)
     return response

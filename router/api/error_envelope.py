@@ -74,6 +74,7 @@ ROWS: dict[type[errors.Refusal], Row] = {
     errors.NotAllowed: Row(403, "permission_error", Retry.NEVER),
     errors.LicenseRestricted: Row(403, "permission_error", Retry.NEVER),
     errors.ModelNotAllowed: Row(403, "permission_error", Retry.NEVER),
+    errors.NetworkNotAllowed: Row(403, "permission_error", Retry.NEVER),
     errors.CapReached: Row(403, "permission_error", Retry.NEVER),
     errors.RoleInsufficient: Row(403, "permission_error", Retry.NEVER),
     errors.ScopeInsufficient: Row(403, "permission_error", Retry.NEVER),

@@ -1,9 +1,8 @@
 """Holds one HTTP request and its outcome: the guard makes it, the operation completes it, log and metrics read it."""
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from datetime import datetime
-from ipaddress import ip_address
 from time import perf_counter
 from typing import Any
 
@@ -11,6 +10,7 @@ from router.changes.audit import Actor
 from router.errors import IdempotencyKeyInvalid, KeyInUrl, KeyUnknown, Refusal
 from router.identity.operators import Operator
 from router.identity.principals import PersonPrincipal, Principal
+from router.networks import Network, client_address
 from router.values import Answer, Caller, CallSummary, Trace
 from store.ids import RequestId, new_id, wire
 
@@ -93,6 +93,7 @@ class Exchange:
         "peer",
         "person",
         "principal",
+        "proxies",
         "query",
         "refusal",
         "request_id",
@@ -102,7 +103,7 @@ class Exchange:
         "user_agent",
     )
 
-    def __init__(self, scope: Scope, now: datetime) -> None:
+    def __init__(self, scope: Scope, now: datetime, proxies: Sequence[Network] | None = None) -> None:
         self.began = perf_counter()
         self.now = now
         self.request_id = RequestId(new_id(now))
@@ -126,6 +127,8 @@ class Exchange:
         self.client_request_id: bytes | None = None
         self.forwarded = False
         self.forwarded_for = b""
+        # Whose X-Forwarded-For is believed (:func:`router.networks.client_address`).
+        self.proxies = proxies
         # Who is connected, by address: a client, or the last proxy before us.
         self.peer: str | None = client[0] if (client := scope.get("client")) else None
         self.user_agent = b""
@@ -169,7 +172,7 @@ class Exchange:
             case b"x-forwarded-for" | b"forwarded":
                 self.forwarded = True
                 if name == b"x-forwarded-for":
-                    self.forwarded_for = value
+                    self.forwarded_for = b",".join((self.forwarded_for, value)).lstrip(b",")
             case b"user-agent":
                 self.user_agent = value
             case b"origin":
@@ -212,15 +215,11 @@ class Exchange:
         """The API key, where the principal is one."""
         return self.principal if isinstance(self.principal, Caller) else None
 
-    @property
     def client_address(self) -> str | None:
-        """The client's address as far as we know it: what the proxy that stands before us, in our network, saw.
-
-        A proxy appends it to ``X-Forwarded-For``; what clients wrote there themselves comes before it.
-        """
-        if not self.forwarded_for or not self.peer or ip_address(self.peer).is_global:
+        """The client's address as far as we know it: the peer's, or what a proxy that we believe says of it."""
+        if not self.forwarded_for:
             return self.peer
-        return self.forwarded_for.rpartition(b",")[2].strip().decode("latin-1")
+        return client_address(self.peer, self.forwarded_for.decode("latin-1"), self.proxies)
 
     @property
     def elapsed_ms(self) -> float:

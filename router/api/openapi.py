@@ -69,7 +69,10 @@ def describe(
             # A body's reader hides from FastAPI that its model is among the components already.
             name = getattr(route.body_field.field_info.annotation, "__name__", "")
             assert name in components, f"{name} is not described; this is a bug"
-            operation["requestBody"]["content"]["application/json"]["schema"] = {"$ref": f"#/components/schemas/{name}"}
+            content = operation["requestBody"]["content"]
+            content["application/json"]["schema"] = {"$ref": f"#/components/schemas/{name}"}
+            if route.spec.takes_form:
+                content["application/x-www-form-urlencoded"] = content["application/json"]
     return document
 
 

@@ -36,6 +36,7 @@ from typing_extensions import override
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.faults import Fault, faults_of, json_fault, query_faults, refusal
 from router.api.forms import Answer, Nothing
+from router.api.oauth_form import is_form, json_of_form
 from router.api.typed_request import TypedRequest
 from router.errors import BodyTooLarge
 from router.identity.members import Role
@@ -82,6 +83,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     ``edits``: needs If-Match. ``writes``: takes Idempotency-Key and ``?dry_run=1``. ``shows_once``: its answer has a
     secret that no other answer has. ``local``: why it is only on the machine, in process; empty: it is not. ``media``:
     the types in which it can answer, the usual one first. ``body_bytes_max``: the largest body that it takes.
+    ``takes_form``: OAuth clients send a form instead of JSON, and get errors in their form.
     """
 
     noun: str
@@ -97,6 +99,7 @@ class OperationSpec(msgspec.Struct, frozen=True, kw_only=True):
     local: str = ""
     media: tuple[str, ...] = (JSON,)
     body_bytes_max: int = BODY_BYTES_MAX
+    takes_form: bool = False
 
     @property
     def name(self) -> tuple[str, str]:
@@ -133,6 +136,7 @@ class Declaration(TypedDict, total=False):
     answer: type[Answer]
     media: tuple[str, ...]
     body_bytes_max: int
+    takes_form: bool
     openapi: dict[str, Any]
 
 
@@ -154,6 +158,10 @@ class OperationRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_typed(request: Request) -> Response:
+            if self.spec.takes_form and is_form(request.scope):
+                exchange: Exchange = request.scope[EXCHANGE]
+                names = body_model(self).model_fields
+                exchange.body = json_of_form(bytes(exchange.body), names)
             return await handle(TypedRequest(request))
 
         return handle_typed
@@ -236,6 +244,7 @@ class Operations:
                 local=local,
                 media=declared.get("media", (JSON,)),
                 body_bytes_max=declared.get("body_bytes_max", BODY_BYTES_MAX),
+                takes_form=declared.get("takes_form", False),
             )
             return handler
 

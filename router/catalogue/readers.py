@@ -16,6 +16,7 @@ KEYS_MAX = 20
 _READER = text("""
 SELECT a.id AS account_id,
     EXISTS (SELECT FROM model_votes v WHERE v.model_id = :model_id AND v.account_id = a.id) AS has_voted,
+    EXISTS (SELECT FROM launch_mails l WHERE l.model_id = :model_id AND l.account_id = a.id) AS is_mailed,
     ARRAY(SELECT l.license || '@' || l.text_version FROM license_acceptances l WHERE l.account_id = a.id) AS accepted,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(k.name, k.handle, k.last4, k.use, k.is_test) ORDER BY k.id), '[]')
         FROM (SELECT * FROM keys WHERE account_id = a.id AND revoked_at IS NULL ORDER BY id DESC LIMIT :keys_max) k
@@ -25,10 +26,14 @@ FROM accounts a WHERE a.id = ANY(CAST(:accounts AS uuid[]))
 
 
 class ReaderAccount(msgspec.Struct, frozen=True):
-    """One account of the reader: its vote, and its newest keys. ``shown`` are the keys' beginnings, no secrets."""
+    """One account of the reader: its vote, its mail at launch, and its newest keys.
+
+    ``shown`` are the keys' beginnings, no secrets.
+    """
 
     id: AccountId
     has_voted: bool
+    is_mailed: bool
     keys: tuple[KeyUse, ...]
     shown: tuple[str, ...]
 
@@ -46,6 +51,7 @@ async def read_accounts(
         found[row.account_id] = ReaderAccount(
             AccountId(row.account_id),
             row.has_voted,
+            row.is_mailed,
             tuple(KeyUse(name or handle[:4], Use(use), accepted) for name, handle, _, use, _ in row.keys),
             tuple(f"{TEST if is_test else LIVE}{handle[:4]}…{last4}" for _, handle, last4, _, is_test in row.keys),
         )

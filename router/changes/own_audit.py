@@ -18,6 +18,7 @@ from store.ids import AccountId, AuditId
 # What is shown with before and after, whoever changed it.
 OWN = (
     "key.",
+    "key_policy.",
     "trial.",
     "management_key.",
     "member.",
@@ -57,15 +58,16 @@ _LIST = text(f"""
 """)  # noqa: S608 - constants
 _IS_OWN = "(m.id IS NOT NULL OR a.actor LIKE 'key\\_%' OR a.actor LIKE 'mgmt\\_%')"
 _HAS_DETAILS = f"({_IS_OWN} OR a.action LIKE ANY($3::text[]))"
-# The same of all times, for COPY: $1 is the account, $2 and $3 are :func:`own_audit_patterns`.
+# The same of all times, as cells of CSV but for before and after. $1 is the account, $2 and $3 are
+# :func:`own_audit_patterns`.
 OWN_AUDIT_ROWS = f"""
     SELECT 'audit_' || encode(uuid_send(a.id), 'hex') AS id,
         to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
         CASE WHEN {_IS_OWN} THEN a.actor WHEN a.actor LIKE 'process:%' THEN '{PROCESS}' ELSE '{OPERATOR}' END AS actor,
         CASE WHEN {_IS_OWN} THEN csv_cell(coalesce(m.email, k.name, g.name)) END AS actor_name,
         a.action, csv_cell(a.subject) AS subject,
-        CASE WHEN {_HAS_DETAILS} THEN csv_cell(a.before::text) END AS before,
-        CASE WHEN {_HAS_DETAILS} THEN csv_cell(a.after::text) END AS after
+        CASE WHEN {_HAS_DETAILS} THEN a.before::text END AS before,
+        CASE WHEN {_HAS_DETAILS} THEN a.after::text END AS after
     FROM audit a {_WHO}
     WHERE a.account_id = $1 AND a.action LIKE ANY($2::text[]) ORDER BY a.at, a.id
 """  # noqa: S608 - constants

@@ -9,8 +9,8 @@ Refusal
 │   │                             BodyTooLarge, EncodingUnsupported, KeyInUrl, HeadersTooLarge, RequestTooSlow,
 │   │                             IdempotencyKeyInvalid, PreconditionRequired
 │   ├── Unauthenticated           KeyMissing, KeyUnknown, KeyExpired, KeyPaused
-│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, CapReached, RoleInsufficient,
-│   │                             ScopeInsufficient
+│   ├── NotAllowed                LicenseRestricted, ModelNotAllowed, NetworkNotAllowed, CapReached,
+│   │                             RoleInsufficient, ScopeInsufficient
 │   ├── NotFound                  ModelNotFound, ModelNotLive, PreferencesUnmet, OperationNotFound, MethodNotAllowed
 │   ├── DeviceLoginRefused        AuthorizationPending, PolledTooFast, DeviceCodeExpired, LoginDenied
 │   ├── LimitExceeded             RequestLimit, TokenLimit, ConcurrencyLimit, CreditHeld, OutcomesFull
@@ -75,6 +75,7 @@ from router.errors.refused import (
     ModelNotAllowed,
     ModelNotFound,
     ModelNotLive,
+    NetworkNotAllowed,
     NotAllowed,
     NotFound,
     OperationNotFound,
@@ -134,6 +135,7 @@ __all__ = [
     "ModelNotFound",
     "ModelNotLive",
     "ModelWarming",
+    "NetworkNotAllowed",
     "NoEndpoint",
     "NotAllowed",
     "NotFound",

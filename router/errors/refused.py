@@ -151,6 +151,12 @@ class ModelNotAllowed(NotAllowed):
     code = "model_not_allowed"
 
 
+class NetworkNotAllowed(NotAllowed):
+    """The key may be used from certain networks, and the client's address is in none of them."""
+
+    code = "network_not_allowed"
+
+
 class CapReached(NotAllowed):
     """A cap of the key, or of its account, is used up for its period; the details name it."""
 

@@ -1,73 +1,37 @@
-"""Creates, changes, rotates, pauses, revokes and lists the API keys of an account, in Postgres.
+"""Creates, changes, rotates, pauses and revokes the API keys of an account, in Postgres.
 
 A key's text is returned once, by :func:`create_key` and :func:`rotate_key`, and is stored here as its digest alone. A
 rotation never ends an old secret earlier than the rotation that replaced it has said; :func:`end_old_secrets` does.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from collections.abc import Iterable
+from datetime import datetime, timedelta
 
 import msgspec
-from sqlalchemy import Row, delete, insert, select, text, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.cap_rules import ordered
 from billing.money import MAX_AMOUNT, to_usd
-from billing.values import Cap, Limits
-from catalog.values import Use
+from billing.values import Cap
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.identity.key_caps import caps_of_row, read_further_caps, write_further_caps
-from router.identity.key_loading import OldSecret, read_old_secrets
+from router.identity.key_caps import write_further_caps
 from router.identity.key_mails import MailedKey, mail_created, mail_revoked, mail_rotated
-from router.identity.keys import LIVE, TEST, new_key
+from router.identity.key_networks import canonical_networks
+from router.identity.key_policies import bounded_expiry, clamped_expiry
+from router.identity.key_views import KeySpec, KeyView, get_key
+from router.identity.keys import new_key
 from router.tables import Json, KeyRow, OldSecretRow
-from store.ids import AccountId, KeyId, ModelId, new_id, wire
-from store.postgres import Database, now_of
+from store.ids import AccountId, KeyId, new_id, wire
+from store.postgres import Database
 
 OVERLAP_MAX = timedelta(hours=72)
 # Each works, so each is one more that may leak, and is in the memory of every process.
 OLD_SECRETS_MAX = 10
-KEYS = KeyRow.__table__
-NEVER_ENDS = datetime.max.replace(tzinfo=UTC)
-
-
-class KeySpec(msgspec.Struct, frozen=True):
-    """What may be set on a key, now and later. ``models`` empty means every model.
-
-    ``allow_token_ids`` says that its token ids are those of the called model's own tokenizer. ``caps`` are at most one
-    of each period.
-    """
-
-    name: str
-    use: Use = Use.COMMERCIAL
-    limits: Limits = Limits()
-    caps: tuple[Cap, ...] = ()
-    models: tuple[ModelId, ...] = ()
-    expires_at: datetime | None = None
-    allow_token_ids: bool = False
-
-
-class KeyView(msgspec.Struct, frozen=True):
-    """A key as people see it: everything but its text, of which ``masked`` is the beginning and the end.
-
-    ``previous_until`` is when the secret that the latest rotation replaced ends, or has ended; ``old_secrets`` is when
-    each one ends that still works, the first to end first.
-    """
-
-    id: KeyId
-    account_id: AccountId
-    masked: str = msgspec.field(name="shown")
-    spec: KeySpec
-    is_test: bool
-    paused: bool
-    revoked_at: datetime | None
-    created_at: datetime
-    previous_until: datetime | None = None
-    old_secrets: tuple[datetime, ...] = ()
+# What the audit has otherwise, or what changes without a change of the key.
+NO_FACTS = ("id", "account_id", "created_at", "last_use", "exceeds_max_life")
 
 
 class IssuedKey(msgspec.Struct, frozen=True):
@@ -84,6 +48,8 @@ async def create_key(
 
     ``is_mailed``: its account's owners and developers are told of it by mail.
     """
+    expires_at = await bounded_expiry(work.connection, account_id, spec.expires_at, work.now)
+    spec = msgspec.structs.replace(spec, expires_at=expires_at)
     _validate(spec, work.now)
     fresh = new_key(is_test=is_test)
     key_id = KeyId(new_id())
@@ -111,9 +77,16 @@ async def create_key(
     return IssuedKey(text=fresh.text, view=view)
 
 
-async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec) -> KeyView:
-    """Replace what may be set on a key. Raises ``NotFound``, ``Conflict`` for a revoked one."""
+async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec, *, sets_expiry: bool = True) -> KeyView:
+    """Replace what may be set on a key. Raises ``NotFound``, ``InvalidRequest``, ``Conflict`` for a revoked one.
+
+    Where ``sets_expiry``, an expiry that is new is bounded by the account's longest life, and so is none at all; an
+    edit of something else leaves a key that exceeds it as it is.
+    """
     before = await _lock(work, key_id)
+    if sets_expiry and (spec.expires_at is None or spec.expires_at != before.spec.expires_at):
+        expires_at = await bounded_expiry(work.connection, before.account_id, spec.expires_at, work.now)
+        spec = msgspec.structs.replace(spec, expires_at=expires_at)
     _validate(spec, work.now)
     await write_further_caps(work.connection, key_id, spec.caps)
     return await _update(work, before, "key.change", _columns(spec))
@@ -136,7 +109,8 @@ async def revoke_key(work: UnitOfWork, key_id: KeyId, *, is_mailed: bool = True)
 async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> IssuedKey:
     """Give a key a new secret; the old one works for ``overlap`` more. Usage stays with the key's id.
 
-    A secret that is still in its overlap from an earlier rotation works on until that overlap ends. Raises
+    A secret that is still in its overlap from an earlier rotation works on until that overlap ends. A key that exceeds
+    its account's longest life ends at that life's end from then on. Raises
     ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a revoked key and for more old secrets than a key may have.
     """
     if not timedelta() <= overlap <= OVERLAP_MAX:
@@ -157,6 +131,7 @@ async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timed
     columns = {
         "digest": fresh.digest,
         "last4": fresh.last4,
+        "expires_at": await clamped_expiry(work.connection, before.account_id, before.spec.expires_at, work.now),
         "previous_digest": old.digest if has_overlap else None,
         "previous_until": work.now + overlap if has_overlap else None,
     }
@@ -173,57 +148,6 @@ async def end_old_secrets(work: UnitOfWork, key_id: KeyId) -> KeyView:
     before = await _lock(work, key_id)
     await work.connection.execute(delete(OldSecretRow).where(OldSecretRow.key_id == key_id))
     return await _update(work, before, "key.end_old_secrets", {"previous_digest": None, "previous_until": None})
-
-
-async def get_key(connection: AsyncConnection, key_id: KeyId, *, locked: bool = False) -> KeyView:
-    """Read one key, and lock its row where ``locked``. Raises ``NotFound``."""
-    query = select(KEYS).where(KeyRow.id == key_id)
-    row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
-    if row is None:
-        raise NotFound(f"There is no key {wire(KeyId, key_id)}.", param="key")
-    return (await _views(connection, [row]))[0]
-
-
-async def keys_named(connection: AsyncConnection, name: str) -> list[KeyView]:
-    """The keys of that name, of every account, the newest first, revoked ones too."""
-    query = select(KEYS).where(KeyRow.name == name).order_by(KeyRow.id.desc())
-    return await _views(connection, (await connection.execute(query)).all())
-
-
-async def key_names(connection: AsyncConnection, among: Collection[KeyId]) -> dict[KeyId, str]:
-    """The names of some keys."""
-    rows = await connection.execute(
-        text("SELECT id, name FROM keys WHERE id = ANY(CAST(:ids AS uuid[]))"), {"ids": list(among)}
-    )
-    return {KeyId(row.id): row.name for row in rows}
-
-
-async def key_labels(connection: AsyncConnection, account_id: AccountId, *, limit: int) -> dict[KeyId, str]:
-    """What people call the keys of an account, the newest first: by name, or by beginning and end where it has none."""
-    query = select(KEYS.c.id, KEYS.c.name, KEYS.c.is_test, KEYS.c.handle, KEYS.c.last4, KEYS.c.revoked_at)
-    rows = await connection.execute(
-        query.where(KEYS.c.account_id == account_id).order_by(KEYS.c.id.desc()).limit(limit)
-    )
-    return {
-        KeyId(row.id): (row.name.strip() or _masked(row)) + (" (revoked)" if row.revoked_at is not None else "")
-        for row in rows.all()
-    }
-
-
-async def list_keys(
-    connection: AsyncConnection,
-    account_id: AccountId | None = None,
-    *,
-    before: KeyId | None = None,
-    limit: int | None = None,
-) -> list[KeyView]:
-    """List the keys of an account, or all, the newest first, revoked ones too; ``before`` one and at most ``limit``."""
-    query = select(KEYS).order_by(KeyRow.id.desc()).limit(limit)
-    if before is not None:
-        query = query.where(KeyRow.id < before)
-    if account_id is not None:
-        query = query.where(KeyRow.account_id == account_id)
-    return await _views(connection, (await connection.execute(query)).all())
 
 
 async def delete_ended_secrets(db: Database) -> None:
@@ -280,47 +204,8 @@ def _columns(spec: KeySpec) -> dict[str, object]:
         "cap_nano": first.amount if first else None,
         "cap_period": first.period.value if first else None,
         "expires_at": spec.expires_at,
+        "networks": list(canonical_networks(spec.networks)),
     }
-
-
-async def _views(connection: AsyncConnection, rows: Sequence[Row[Any]]) -> list[KeyView]:
-    old_secrets = await read_old_secrets(connection, [row.id for row in rows])
-    further = await read_further_caps(connection, [row.id for row in rows])
-    now = await now_of(connection)
-    return [_view(row, caps_of_row(row, further), _replaced(old_secrets.get(KeyId(row.id), {})), now) for row in rows]
-
-
-def _replaced(secrets: Mapping[bytes, OldSecret]) -> list[datetime]:
-    """When the secrets end that rotations replaced. Those of trial calls are no rotation's, and nobody's to see."""
-    return [secret.works_until for secret in secrets.values() if not secret.is_trial]
-
-
-def _view(row: Row[Any], caps: tuple[Cap, ...], earlier: Iterable[datetime], now: datetime) -> KeyView:
-    expires_at = row.expires_at or NEVER_ENDS
-    previous_until = None if row.previous_until is None else min(row.previous_until, expires_at)
-    old_ends = [*earlier, *([] if row.previous_until is None else [row.previous_until])]
-    old_secrets = sorted(min(ends, expires_at) for ends in old_ends if min(ends, expires_at) > now)
-    spec = KeySpec(
-        name=row.name,
-        use=Use(row.use),
-        limits=Limits(row.requests_per_minute, row.tokens_per_minute, row.concurrency),
-        caps=caps,
-        models=tuple(ModelId(model) for model in row.models),
-        expires_at=row.expires_at,
-        allow_token_ids=row.allow_token_ids,
-    )
-    return KeyView(
-        id=KeyId(row.id),
-        account_id=AccountId(row.account_id),
-        masked=_masked(row),
-        spec=spec,
-        is_test=row.is_test,
-        paused=row.paused,
-        revoked_at=row.revoked_at,
-        created_at=row.created_at,
-        previous_until=previous_until,
-        old_secrets=() if row.revoked_at is not None else tuple(old_secrets),
-    )
 
 
 def _mailed(view: KeyView) -> MailedKey:
@@ -329,9 +214,4 @@ def _mailed(view: KeyView) -> MailedKey:
 
 def _audit_facts(view: KeyView) -> Json:
     facts: Json = msgspec.to_builtins(view)
-    return {name: value for name, value in facts.items() if name not in ("id", "account_id", "created_at")}
-
-
-def _masked(row: Any) -> str:  # noqa: ANN401 - a row with the columns that it names
-    """The beginning and the end of a key's text."""
-    return f"{TEST if row.is_test else LIVE}{row.handle[:4]}…{row.last4}"
+    return {name: value for name, value in facts.items() if name not in NO_FACTS}

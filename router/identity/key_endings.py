@@ -6,7 +6,7 @@ from sqlalchemy import text
 
 from mail import enqueue
 from mail.kinds import KeyExpiring
-from router.identity.key_commands import get_key
+from router.identity.key_views import get_key
 from store.ids import KeyId, wire
 from store.postgres import Database
 

@@ -17,6 +17,7 @@ from billing.values import Cap, Limits, Payer
 from catalog.licenses import accepted_tokens
 from catalog.values import Use
 from router.identity.key_caps import caps_of_row, read_further_caps
+from router.networks import NO_NETWORKS, ranges_of
 from router.tables import KeyRow
 from router.values import Key
 from store.ids import AccountId, KeyId, ModelId
@@ -44,12 +45,6 @@ def by_account(account_ids: Collection[UUID]) -> ColumnElement[bool]:
 def by_change(seconds: float) -> ColumnElement[bool]:
     """A condition: keys that were changed within the last ``seconds``, by the database's clock."""
     return KeyRow.changed_at > func.now() - timedelta(seconds=seconds)
-
-
-async def count_keys(connection: AsyncConnection, account_id: AccountId) -> int:
-    """How many keys of an account are not revoked."""
-    query = select(func.count()).where(KeyRow.account_id == account_id, NOT_REVOKED)
-    return int(await connection.scalar(query) or 0)
 
 
 async def read_keys(connection: AsyncConnection, which: ColumnElement[bool]) -> AsyncIterator[Keys]:
@@ -122,6 +117,7 @@ def _keys_by_digest(
         is_test=row.is_test,
         accepted=accepted,
         allow_token_ids=row.allow_token_ids,
+        networks=ranges_of(row.networks),
     )
     others = dict(old_secrets)
     if row.previous_digest is not None:
@@ -129,5 +125,7 @@ def _keys_by_digest(
     by_digest = {row.digest: key}
     for digest, secret in others.items():
         ends = secret.works_until if row.expires_at is None else min(secret.works_until, row.expires_at)
-        by_digest[digest] = msgspec.structs.replace(key, expires_at=ends, is_trial=secret.is_trial)
+        # A trial call comes from the pages' machine, for a member who has signed in: no network of the key's is theirs.
+        networks = NO_NETWORKS if secret.is_trial else key.networks
+        by_digest[digest] = msgspec.structs.replace(key, expires_at=ends, is_trial=secret.is_trial, networks=networks)
     return by_digest

@@ -4,33 +4,40 @@ A management key is of the same form as an API key, is stored as SHA-256 alone a
 Postgres at each request, since what it asks for is there anyway: revoked, it is refused from the next request on.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, func, insert, literal_column, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, KeyExpired, KeyUnknown, NotFound, StoreUnavailable
+from router.identity.key_networks import canonical_networks
+from router.identity.key_policies import bounded_expiry, exceeds
 from router.identity.keys import MANAGEMENT, digest_of, is_well_formed_management, mask, new_management_key
 from router.identity.members import Role
 from router.identity.principals import ManagementKey
 from router.identity.scopes import GRANTABLE, GRANTABLE_TO_MEMBERS, ROLE_SCOPES, Scope, with_reads
+from router.networks import ranges_of
 from router.tables import Json, ManagementKeyRow, MemberRow
 from store.ids import AccountId, ManagementKeyId, MemberId, new_id, wire
 from store.postgres import STORE_FAULTS, Database
 
 MANAGEMENT_KEYS = ManagementKeyRow.__table__
+_MAX_DAYS: ColumnElement[int | None] = literal_column(
+    "(SELECT p.max_days FROM key_policies p WHERE p.account_id = management_keys.account_id)"
+)
+_VIEWS = select(MANAGEMENT_KEYS, _MAX_DAYS.label("max_days"), func.clock_timestamp().label("read_at"))
 # Those that work, per account: each is one more that may leak.
 WORKING_MAX = 50
 
 
 class ManagementKeySpec(msgspec.Struct, frozen=True):
-    """What is set on a management key when it is made; nothing of it changes later.
+    """What is set on a management key when it is made; of it only the networks change later.
 
     ``member_id``: for whom it acts: it ends with that member, and has no scope that the member's role has not.
     """
@@ -39,6 +46,7 @@ class ManagementKeySpec(msgspec.Struct, frozen=True):
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
     member_id: MemberId | None = None
+    networks: tuple[str, ...] = ()
 
 
 class ManagementKeyView(msgspec.Struct, frozen=True):
@@ -53,6 +61,8 @@ class ManagementKeyView(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    networks: tuple[str, ...] = ()
+    exceeds_max_life: bool = False
 
 
 async def create_management_key(
@@ -62,12 +72,15 @@ async def create_management_key(
 
     Raises ``NotFound`` for an unknown account, ``InvalidRequest``, and ``Conflict`` for more than an account may have.
     """
+    expires_at = await bounded_expiry(work.connection, account_id, spec.expires_at, work.now)
+    spec = msgspec.structs.replace(spec, expires_at=expires_at)
     _validate(spec, work.now)
     await _require_few(work, account_id)
     fresh, key_id = new_management_key(), ManagementKeyId(new_id())
     row = {"id": key_id, "account_id": account_id, "name": spec.name, "handle": fresh.handle, "last4": fresh.last4}
     row |= {"digest": fresh.digest, "scopes": [scope.value for scope in Scope if scope in spec.scopes]}
     row |= {"created_by": work.actor, "expires_at": spec.expires_at, "member_id": spec.member_id}
+    row |= {"networks": list(canonical_networks(spec.networks))}
     try:
         await work.connection.execute(insert(ManagementKeyRow), row)
     except IntegrityError as error:
@@ -79,13 +92,27 @@ async def create_management_key(
     return fresh.text, view
 
 
+async def change_management_key(
+    work: UnitOfWork, key_id: ManagementKeyId, networks: Sequence[str], account_id: AccountId | None = None
+) -> ManagementKeyView:
+    """Replace the networks from which a key may be used, from the next request on.
+
+    Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a key that is revoked.
+    """
+    before = await _lock(work, key_id, account_id)
+    after = msgspec.structs.replace(before, networks=canonical_networks(networks))
+    changed = update(ManagementKeyRow).where(ManagementKeyRow.id == key_id).values(networks=list(after.networks))
+    await work.connection.execute(changed)
+    subject = wire(ManagementKeyId, key_id)
+    work.record_change(Change("management_key.change", subject, before.account_id, _facts(before), _facts(after)))
+    return after
+
+
 async def revoke_management_key(
     work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None = None
 ) -> ManagementKeyView:
     """End a key for good, from the next request on. Raises ``NotFound``, ``Conflict`` for one that is revoked."""
-    before = await get_management_key(work.connection, key_id, account_id, locked=True)
-    if before.revoked_at is not None:
-        raise Conflict(f"{before.masked} was revoked at {before.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    before = await _lock(work, key_id, account_id)
     await _end(work, before)
     return msgspec.structs.replace(before, revoked_at=work.now)
 
@@ -106,13 +133,13 @@ async def get_management_key(
     locked: bool = False,
 ) -> ManagementKeyView:
     """Read one key, of ``account_id`` where that is given, and lock its row where ``locked``. Raises ``NotFound``."""
-    query = select(MANAGEMENT_KEYS).where(ManagementKeyRow.id == key_id)
+    query = _VIEWS.where(ManagementKeyRow.id == key_id)
     if account_id is not None:
         query = query.where(ManagementKeyRow.account_id == account_id)
     row = (await connection.execute(query.with_for_update() if locked else query)).one_or_none()
     if row is None:
         raise NotFound(f"There is no management key {wire(ManagementKeyId, key_id)}.", param="key")
-    return _view(row)
+    return _view_in_account(row)
 
 
 async def list_management_keys(
@@ -123,12 +150,12 @@ async def list_management_keys(
     limit: int | None = None,
 ) -> list[ManagementKeyView]:
     """List the keys of an account, or all, the newest first, revoked ones too; ``before`` one, at most ``limit``."""
-    query = select(MANAGEMENT_KEYS).order_by(ManagementKeyRow.id.desc()).limit(limit)
+    query = _VIEWS.order_by(ManagementKeyRow.id.desc()).limit(limit)
     if account_id is not None:
         query = query.where(ManagementKeyRow.account_id == account_id)
     if before is not None:
         query = query.where(ManagementKeyRow.id < before)
-    return [_view(row) for row in await connection.execute(query)]
+    return [_view_in_account(row) for row in await connection.execute(query)]
 
 
 async def authenticate_management_key(authorization: str, db: Database, now: datetime) -> ManagementKey:
@@ -160,8 +187,23 @@ async def authenticate_management_key(authorization: str, db: Database, now: dat
     view, scopes = _view(row), with_reads(Scope(scope) for scope in row.scopes)
     if row.role is not None:
         scopes &= ROLE_SCOPES[Role(row.role)]
-    member_id = None if row.member_id is None else MemberId(row.member_id)
-    return ManagementKey(view.id, view.account_id, view.name, view.masked, scopes, view.expires_at, member_id)
+    return ManagementKey(
+        id=view.id,
+        account_id=view.account_id,
+        name=view.name,
+        masked=view.masked,
+        scopes=scopes,
+        expires_at=view.expires_at,
+        member_id=None if row.member_id is None else MemberId(row.member_id),
+        networks=ranges_of(row.networks),
+    )
+
+
+async def _lock(work: UnitOfWork, key_id: ManagementKeyId, account_id: AccountId | None) -> ManagementKeyView:
+    view = await get_management_key(work.connection, key_id, account_id, locked=True)
+    if view.revoked_at is not None:
+        raise Conflict(f"{view.masked} was revoked at {view.revoked_at:%Y-%m-%d %H:%M} UTC, which is final.")
+    return view
 
 
 async def _end(work: UnitOfWork, view: ManagementKeyView) -> None:
@@ -193,6 +235,11 @@ def validate_scopes(scopes: Collection[Scope], grantable: frozenset[Scope]) -> N
         raise InvalidRequest(f"A management key has one or several of {known}.", param="scopes")
 
 
+def _view_in_account(row: Row[Any]) -> ManagementKeyView:
+    is_too_long = row.revoked_at is None and exceeds(row.expires_at, row.max_days, row.read_at)
+    return msgspec.structs.replace(_view(row), exceeds_max_life=is_too_long)
+
+
 def _view(row: Row[Any]) -> ManagementKeyView:
     return ManagementKeyView(
         id=ManagementKeyId(row.id),
@@ -204,6 +251,7 @@ def _view(row: Row[Any]) -> ManagementKeyView:
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,
+        networks=tuple(str(network) for network in row.networks),
     )
 
 
@@ -213,4 +261,5 @@ def _facts(view: ManagementKeyView) -> Json:
         "shown": view.masked,
         "scopes": [scope.value for scope in view.scopes],
         "expires_at": view.expires_at.isoformat() if view.expires_at else None,
+        "networks": list(view.networks),
     }

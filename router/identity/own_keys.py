@@ -6,7 +6,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.values import Limits
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
-from router.identity.key_commands import KeySpec, KeyView, get_key
+from router.identity.key_views import KeySpec, KeyView, get_key
 from store.ids import AccountId, KeyId, wire
 
 # Those that are not revoked; each is in the memory of every process.

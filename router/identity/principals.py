@@ -8,6 +8,7 @@ import msgspec
 from router.changes.audit import Actor
 from router.identity.members import Role
 from router.identity.scopes import ROLE_SCOPES, Scope
+from router.networks import NO_NETWORKS, NetworkRange
 from router.values import Caller
 from store.ids import AccountId, KeyId, ManagementKeyId, MemberId, PersonId, SessionId, wire
 
@@ -25,6 +26,7 @@ class ManagementKey(msgspec.Struct, frozen=True):
     scopes: frozenset[Scope]
     expires_at: datetime | None = None
     member_id: MemberId | None = None
+    networks: tuple[NetworkRange, ...] = NO_NETWORKS
 
 
 class PersonPrincipal(msgspec.Struct, frozen=True):

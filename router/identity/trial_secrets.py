@@ -15,7 +15,7 @@ from sqlalchemy import insert, text
 from router.changes.audit import Actor, Change
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict
-from router.identity.key_commands import KeyView
+from router.identity.key_views import KeyView
 from router.identity.keys import new_key
 from router.identity.own_keys import get_own_key
 from router.tables import Json, OldSecretRow

@@ -69,7 +69,7 @@ class ImportResult(msgspec.Struct, frozen=True):
     matched: tuple[str, ...]
 
 
-class _Offer(msgspec.Struct, frozen=True):
+class Offer(msgspec.Struct, frozen=True):
     """A vendor's offer of a model: our name of the provider, and the provider's name of the model."""
 
     provider: str
@@ -158,7 +158,7 @@ class _Import:
         return dimensions
 
     def _model(self, model: str, lead: MapEntry, dimensions: int, width_source: str | None) -> Entry:
-        offer, maker = _offer(lead), self._known.makers.get(lead.vendor)
+        offer, maker = offer_of(lead), self._known.makers.get(lead.vendor)
         owner = model.partition("/")[0]
         by = owner if maker == owner or owner != lead.vendor else f"{lead.vendor}, which does not tell the revision"
         note = [f"Imported from {self._origin(lead)}."]
@@ -197,7 +197,7 @@ class _Import:
         return estimate
 
     def _add_offer(self, model: str, entry: MapEntry) -> None:
-        offer = self._with_free_name(_offer(entry))
+        offer = self._with_free_name(offer_of(entry))
         provider: Fields = {"kind": "litellm", "options": {"vendor": offer.vendor}, "enabled": False}
         if offer.region:
             provider["regions"] = [offer.region]
@@ -247,8 +247,8 @@ class _Import:
 
     def _free_id(self, entry: MapEntry) -> str | None:
         """A free id for an entry that is not known to be the same model as any other; None where there is none."""
-        offer, maker = _offer(entry), self._known.makers.get(entry.vendor)
-        short, long = (_slug(text) for text in (offer.upstream.rpartition("/")[2], offer.upstream.replace("/", "-")))
+        offer, maker = offer_of(entry), self._known.makers.get(entry.vendor)
+        short, long = (slug(text) for text in (offer.upstream.rpartition("/")[2], offer.upstream.replace("/", "-")))
         region = f"{offer.region}-" if offer.region else ""
         names = [f"{entry.vendor}/{region}{short}", f"{entry.vendor}/{region}{long}"]
         if maker is not None:
@@ -264,7 +264,7 @@ class _Import:
         self._used.add(free)
         return free
 
-    def _with_free_name(self, offer: _Offer) -> _Offer:
+    def _with_free_name(self, offer: Offer) -> Offer:
         """The offer under a name that no provider of another kind or vendor has."""
         existing = self._state.fields.get((Kind.PROVIDER, offer.provider))
         if existing is None:
@@ -287,21 +287,23 @@ class _Import:
         self._notes.append(Note(entry.key, outcome, message))
 
 
-def _offer(entry: MapEntry) -> _Offer:
+def offer_of(entry: MapEntry) -> Offer:
+    """Who offers the model under which name, by the map's key, and in which region."""
     vendor, path = entry.vendor, entry.key
     if path.startswith(f"{vendor}/"):
         path = path.removeprefix(f"{vendor}/")
     first, slash, rest = path.partition("/")
     region = first if slash and REGION.fullmatch(first) else None
     name = vendor.replace("_", "-") + (f"-{region}" if region else "")
-    return _Offer(name, vendor, region, rest if region else path)
+    return Offer(name, vendor, region, rest if region else path)
 
 
 def _cost(entry: MapEntry) -> int:
     return 0 if entry.input_cost_per_token is None else max(0, nano_per_mtok(entry.input_cost_per_token)[0])
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A name as a part of a model's id."""
     return re.sub(r"[^A-Za-z0-9._:-]+", "-", text).strip("-._:")
 
 

@@ -5,14 +5,15 @@ that its owner lends. What was written in a transaction that ended in the dark i
 five seconds of one process, and never count a call twice.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
 
+from router.networks import Network, network_of
 from router.statistics.counts import Counts, attempt_fault, bucket_of, call_fault, says_nothing, size_of
 from router.values import Lane, Trace
 from store.ids import EndpointId, KeyId
@@ -91,7 +92,7 @@ class StatisticsCollector:
         if trace.attempts:
             self._count_attempts(span, trace)
 
-    def note_use(self, key_id: KeyId, at: datetime, address: str | None, user_agent: bytes) -> None:
+    def note_use(self, key_id: KeyId, at: datetime, address: Callable[[], str | None], user_agent: bytes) -> None:
         """Note that a key was used, once a minute: only then is what it came with looked at."""
         last = self._noted.get(key_id)
         if last is not None and at - last < USE_EVERY:
@@ -100,7 +101,7 @@ class StatisticsCollector:
             self._noted.clear()
         self._noted[key_id] = at
         if len(self._collected.uses) < KEYS_MAX:
-            self._collected.uses[key_id] = KeyUse(at, network_of(address), client_of(user_agent))
+            self._collected.uses[key_id] = KeyUse(at, text_of_network(address()), client_of(user_agent))
 
     def is_due(self, now: datetime) -> bool:
         """Whether it is time to write, were there nothing to write too: that is how one sees that a process can."""
@@ -151,13 +152,10 @@ def _merge(into: dict[K, Counts], counted: dict[K, Counts]) -> None:
             into[key] = counts
 
 
-def network_of(address: str | None) -> str | None:
-    """The network that an address is in: /24 of IPv4, /48 of IPv6; None for what is no address."""
-    try:
-        ip = ip_address(address or "")
-    except ValueError:
-        return None
-    return str(ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
+def text_of_network(address: str | None) -> str | None:
+    """The network that an address is in, as text: ``203.0.113.0/24``; None for what is no address."""
+    network = network_of(address)
+    return None if network is None else str(network)
 
 
 def client_of(user_agent: bytes) -> str | None:
@@ -192,5 +190,5 @@ def _statements(collected: Collected, now: datetime) -> Iterable[tuple[str, list
     yield _NOTE_WRITTEN, [(now,)]
 
 
-def _network(text: str) -> IPv4Network | IPv6Network:
+def _network(text: str) -> Network:
     return ip_network(text)

@@ -12,7 +12,9 @@ import msgspec
 import numpy as np
 import pybase64
 
-from router.changes.audit import Actor
+from router.errors import NotAllowed
+from router.identity.principals import MemberPrincipal, actor_of
+from router.identity.scopes import Scope
 from router.identity.trial_secrets import TrialKey, trial_secret
 from router.trial.plan import Trial
 from router.trial.vectors import Vectors
@@ -76,9 +78,14 @@ class _Envelope(msgspec.Struct, frozen=True):
     error: _Error
 
 
-async def run_trial(db: Database, send: SendCall, actor: Actor, trial: Trial) -> Vectors:
-    """Make the call. Raises ``TrialRefused``, ``ApiUnreachable``, and what :func:`trial_secret` raises."""
-    async with trial_secret(db, actor, TrialKey(trial.account_id, trial.key_id, trial.model_id)) as secret:
+async def run_trial(db: Database, send: SendCall, member: MemberPrincipal, trial: Trial) -> Vectors:
+    """Make the call for a member who may make keys, and so could call with one.
+
+    Raises ``TrialRefused``, ``ApiUnreachable``, ``NotAllowed``, and what :func:`trial_secret` raises.
+    """
+    if member.only_reads or Scope.KEYS_WRITE not in member.scopes or member.account_id != trial.account_id:
+        raise NotAllowed("Owners and developers of the account try models with its keys. Nothing was called.")
+    async with trial_secret(db, actor_of(member), TrialKey(trial.account_id, trial.key_id, trial.model_id)) as secret:
         for turn in range(TURNS):
             answer = await send(secret, trial.idempotency_key, trial.body)
             if answer.status < 400:

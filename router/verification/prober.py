@@ -43,6 +43,10 @@ QUOTA_WAIT_MIN_S = 0.05
 MIXED_BATCH = 8
 # Below so many requests a minute, each shape takes one call or two.
 SMALL_GRANT = 60
+# The shapes of calls whose vectors are compared with the space's reference, by the names of their steps.
+IN_ONE_BATCH, SINGLY, EQUAL, MIXED = "in one batch", "alone", "equal lengths", "mixed lengths at once"
+CANARIES = "canaries"
+REFERENCE_STEPS = (IN_ONE_BATCH, SINGLY, EQUAL, MIXED, CANARIES)
 # About how many calls a full verification takes, and one with a small grant.
 CALLS, CALLS_SMALL_GRANT = 60, 14
 TIME_LIMIT_S, TIME_LIMIT_MAX_S = 300.0, 1800.0
@@ -268,12 +272,12 @@ async def probe_fully(
     """
     together = await prober.embed(list(range(len(probes.probes))))
     expected, known = _expected(reference, together)
-    steps = [ComparisonStep("in one batch", compare(expected[known], together[known]))]
+    steps = [ComparisonStep(IN_ONE_BATCH, compare(expected[known], together[known]))]
     single = [probes.of(None)[0], probes.group("long")[0]] if prober.has_small_grant else probes.sample()
     shapes: tuple[tuple[str, list[int], Embed], ...] = (
-        ("alone", single, prober.embed_singly),
-        ("equal lengths", probes.group("equal_length"), prober.embed),
-        ("mixed lengths at once", probes.of(None), partial(prober.embed_mixed, seed=probes.name)),
+        (SINGLY, single, prober.embed_singly),
+        (EQUAL, probes.group("equal_length"), prober.embed),
+        (MIXED, probes.of(None), partial(prober.embed_mixed, seed=probes.name)),
     )
     for name, rows, embed in shapes:
         if steps[-1].agreement.passed:
@@ -287,7 +291,7 @@ async def probe_canaries(
     """Embed a few probes in one batch per input type, and compare them; which ones changes with ``turn``."""
     known = known_rows(reference)
     rows = [row for row in probes.canaries(turn) if row in known] or known[turn % len(known) :][:1]
-    return [ComparisonStep("canaries", compare(reference[rows], await prober.embed(rows)))]
+    return [ComparisonStep(CANARIES, compare(reference[rows], await prober.embed(rows)))]
 
 
 def _expected(reference: FloatMatrix | None, together: FloatMatrix) -> tuple[FloatMatrix, list[int]]:

@@ -24,7 +24,8 @@ from catalog.tables import ModelRow
 from catalog.values import Use
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.registry.encryption import CredentialCipher
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import register_provider

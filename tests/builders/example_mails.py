@@ -36,6 +36,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.RechargeOff(reason="A payment was declined three times."),
     k.RechargeLimitReached(month="2026-11", month_max_usd="100.00"),
     k.PaymentFailed(amount_usd="25.00", reason="The bank declined the payment.", next_try=AT),
+    k.PaymentDisputed(state="open", amount_usd="25.00", payment="top-up 0199a3f0"),
     k.SpendingReached(
         limit="cap",
         key="key_0199a3f0",
@@ -63,6 +64,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.ModelRetiring(model="codefuse-ai/F2LLM-v2-4B", at=AT, successor="codefuse-ai/F2LLM-v3-4B"),
     k.ProviderDown(provider="alpha", model="tests/small", endpoint="ep_1", reason="401 from upstream", at=AT),
     k.CheckFailed(check="postings_sum_to_zero", wrong=3, at=AT),
+    k.DisputeChanged(state="open", amount_usd="25.00", payment="top-up 0199a3f0", reason="fraudulent", answer_by=AT),
 )
 
 

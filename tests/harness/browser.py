@@ -115,13 +115,25 @@ class Window:
         ]
         assert not seen, f"{self.page.url}\n" + "\n".join(seen)
 
-    async def check_fits(self) -> None:
-        """Fail where a page of 320 px has to be scrolled sideways."""
+    async def check_contrast(self) -> None:
+        """Fail for text that other colours than those of :meth:`check_accessible`, run before, make hard to read."""
+        seen = await self.page.evaluate(_FAINT)
+        assert not seen, f"{self.page.url}: {seen}"
+
+    async def check_fits(self, *, has_large_text: bool = False) -> None:
+        """Fail where a page of 320 px has to be scrolled sideways, or one of 640 px whose text is twice as large."""
+        if has_large_text:
+            await self.page.evaluate("document.documentElement.style.fontSize = '200%'")
+            await self._check_width(2 * NARROW_PX)
+            await self.page.evaluate("document.documentElement.style.fontSize = ''")
+        await self._check_width(NARROW_PX)
+
+    async def _check_width(self, wide_px: int) -> None:
         before = self.page.viewport_size
-        await self.page.set_viewport_size({"width": NARROW_PX, "height": 800})
+        await self.page.set_viewport_size({"width": wide_px, "height": 800})
         width = await self.page.evaluate("document.documentElement.scrollWidth")
-        widest = "" if width <= NARROW_PX else await self.page.evaluate(_WIDEST)
-        assert width <= NARROW_PX, f"{self.page.url} is {width} px wide: {widest}"
+        widest = "" if width <= wide_px else await self.page.evaluate(_WIDEST, wide_px)
+        assert width <= wide_px, f"{self.page.url} is {width} px wide, not {wide_px}: {widest}"
         if before is not None:
             await self.page.set_viewport_size(before)
 
@@ -161,9 +173,12 @@ async def a_window(browser: Browser, site: Site, viewer: Viewer = NOBODY, **opti
     return Window(site, context, await context.new_page())
 
 
-_WIDEST = """() => [...document.querySelectorAll("body *")]
-  .filter((one) => one.getBoundingClientRect().right > 321 && !one.closest(".scroll"))
+_WIDEST = """(wide) => [...document.querySelectorAll("body *")]
+  .filter((one) => one.getBoundingClientRect().right > wide + 1 && !one.closest(".scroll"))
   .slice(0, 5).map((one) => one.outerHTML.slice(0, 120)).join("\\n")"""
+
+_FAINT = """async () => (await axe.run(document, { runOnly: ["color-contrast"], resultTypes: ["violations"] }))
+  .violations.flatMap((one) => one.nodes.slice(0, 3).map((node) => node.html.slice(0, 200)))"""
 
 _MOVED = """() => new Promise((done) => {
   let sum = 0;

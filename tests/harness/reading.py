@@ -102,8 +102,8 @@ class Reader:
         assert page.status_code == status, f"{path}: {page.status_code} {words_of(page)}"
         return page
 
-    async def send(self, page: httpx.Response, status: int = 200, **typed: str) -> httpx.Response:
-        """Fill in the form of a page and press its button."""
+    async def send(self, page: httpx.Response, status: int = 200, **typed: str | list[str]) -> httpx.Response:
+        """Fill in the form of a page and press its button; a list ticks several boxes of one name."""
         form = form_of(page)
         action = form.action or str(page.url)
         sent = await self.client.post(action, data=form.fields | typed)

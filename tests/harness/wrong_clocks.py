@@ -12,7 +12,8 @@ from gigarouter import jobs
 from gigarouter.diagnostics import CheckFailed, _clocks
 from gigarouter.wiring import process
 from router.context import RouterContext
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from store.clock import Clock
 from store.ids import AccountId
 from tests.builders.database import WIDE, DatabaseBuilder

@@ -46,15 +46,30 @@ def test_an_announced_model_says_how_to_vote_and_counts_each_account_once(produc
     assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_available")
     assert f"POST /v1/models/{SOON}/vote" in refused.json()["error"]["message"]
 
-    assert one.vote().json() == {"model": SOON, "voted": True, "votes": 1, "object": "model.vote"}
+    vote = {"model": SOON, "voted": True, "votes": 1, "mail_at_launch": True, "object": "model.vote"}
+    assert one.vote().json() == vote
     assert one.vote(json={"note": "1B tokens a month, in the EU"}).json()["votes"] == 1
     assert two.vote().json()["votes"] == 2
     notes = product.database.rows("SELECT note FROM model_votes WHERE account_id = $1", one.account)
     assert [row["note"] for row in notes] == ["1B tokens a month, in the EU"]
 
     gone = two.ask("DELETE", f"/models/{SOON}/vote")
-    assert gone.json() == {"model": SOON, "voted": False, "votes": 1, "object": "model.vote"}
+    assert gone.json() == vote | {"voted": False, "mail_at_launch": False}
     assert two.ask("DELETE", f"/models/{SOON}/vote").json()["votes"] == 1
+
+
+def test_a_mail_at_launch_is_chosen_apart_from_the_vote(product: Product) -> None:
+    one = Customer(product)
+    place = f"/models/{SOON}/launch-mail"
+    chosen = {"model": SOON, "mail_at_launch": True, "addresses": 0, "object": "model.launch_mail"}
+    assert one.ask("POST", place).json() == chosen
+    assert one.vote().json()["mail_at_launch"]
+    # It was chosen by itself, so the vote takes nothing along; a vote may say otherwise.
+    assert one.ask("DELETE", f"/models/{SOON}/vote").json()["mail_at_launch"]
+    assert not one.vote(json={"mail_at_launch": False}).json()["mail_at_launch"]
+    assert not one.vote(json={"note": "more of it"}).json()["mail_at_launch"]
+    assert one.ask("DELETE", place).json() == chosen | {"mail_at_launch": False}
+    assert one.ask("POST", "/models/nobody/nothing/launch-mail").status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -64,6 +79,7 @@ def test_an_announced_model_says_how_to_vote_and_counts_each_account_once(produc
         (SOON, b'{"note": 1}', 400, "invalid_request"),
         (SOON, b'{"note": "\\u0000"}', 400, "invalid_request"),
         (SOON, b'{"more": 1}', 400, "invalid_request"),
+        (SOON, b'{"mail_at_launch": "yes"}', 400, "invalid_request"),
         (SOON, b"[" * 100_000, 400, "invalid_request"),
     ],
 )

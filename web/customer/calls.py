@@ -14,7 +14,7 @@ from router.api.in_process import OperationRefused
 from router.api.public.calls import CallsQuery, call_filter
 from router.explain.call_csv import copy_calls
 from router.explain.call_log import Outcome
-from router.identity.key_commands import key_labels
+from router.identity.key_views import key_labels
 from store.copy_out import blocks_of
 from store.ids import KeyId, wire
 from web.answers import Crumb, File, Page

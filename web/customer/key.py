@@ -8,6 +8,8 @@ from router.api.in_process import OperationRefused
 from store.ids import new_id
 from web.answers import Answer, Page, Redirect
 from web.customer.key_fields import USES, KeyForm, body_of, field_names, form_of_key
+from web.customer.key_networks import excludes, exclusion
+from web.customer.key_policy import KeyPolicy, read_policy
 from web.customer.key_rows import IssuedKey, Key, KeyRow, remaining, row_of
 from web.customer.keys import base_of, crumbs, secret_page
 from web.faults import NotFound
@@ -31,6 +33,11 @@ class KeyPage(Page, frozen=True, kw_only=True):
     row: KeyRow
     base: str
     form: Form
+    client: str
+    policy: KeyPolicy
+    expiry_hint: str
+    expires_at: str
+    is_excluded: bool
     uses: tuple[tuple[str, str], ...]
     overlaps: tuple[tuple[str, str], ...]
     version: str
@@ -67,6 +74,8 @@ async def show(request: PageRequest) -> KeyPage:
 async def edit(request: PageRequest) -> Answer:
     """Change the key, or show the form again with what is wrong."""
     form = request.form_as(KeyForm)
+    if warning := exclusion(form.networks, form.networks_seen, request.client):
+        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning), version=form.version)
     try:
         await request.run(
             "edit_own_key", Key, path=_path(request), body=body_of(form), if_match=form.version or '"none"'
@@ -155,7 +164,9 @@ async def _refused(request: PageRequest, refused: OperationRefused, form: Form |
         return await _page(request, fault=refused.error.message, status=refused.status)
     if refused.error.code == "version_conflict":
         form = Form(form.values, fault="Somebody else changed the key meanwhile. What you typed is still here.")
-    return await _page(request, form, status=refused.status)
+        return await _page(request, form, status=refused.status)
+    # As it was read: what somebody else changes until the form is right is a conflict still.
+    return await _page(request, form, version=request.typed("version"), status=refused.status)
 
 
 async def _read(request: PageRequest) -> tuple[Key, str]:
@@ -169,9 +180,16 @@ async def _read(request: PageRequest) -> tuple[Key, str]:
 
 
 async def _page(
-    request: PageRequest, form: Form | None = None, *, fault: str = "", notice: str = "", status: int = 200
+    request: PageRequest,
+    form: Form | None = None,
+    *,
+    version: str = "",
+    fault: str = "",
+    notice: str = "",
+    status: int = 200,
 ) -> KeyPage:
-    key, version = await _read(request)
+    key, version_now = await _read(request)
+    policy = await read_policy(request)
     shown = form or msgspec.structs.replace(form_of_key(key), fault=fault)
     return KeyPage(
         title=f"Key {key.name}",
@@ -179,9 +197,14 @@ async def _page(
         row=row_of(key, base_of(request), request.exchange.now),
         base=f"{base_of(request)}/{key.id}",
         form=shown,
+        client=request.client,
+        policy=policy,
+        expiry_hint=policy.hint(request.exchange.now),
+        expires_at=f"{key.expires_at:%Y-%m-%dT%H:%M:%S.%fZ}" if key.expires_at else "",
+        is_excluded=key.revoked_at is None and excludes(key.networks, request.client),
         uses=USES,
         overlaps=OVERLAPS,
-        version=version,
+        version=version or version_now,
         once=str(new_id()),
         notice=notice,
         status=status,

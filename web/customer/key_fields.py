@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from web.customer.key_networks import network_lines, network_names
 from web.customer.key_rows import Key
 from web.forms import Form
 
@@ -17,7 +18,11 @@ LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrency")
 
 
 class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of a key's form. ``once`` is the Idempotency-Key, ``version`` the one that was read."""
+    """The fields of a key's form. ``once`` is the Idempotency-Key, ``version`` the one that was read.
+
+    ``expires_at`` is when the key ends as it was read: its day alone, sent again, would be an earlier time of that day.
+    ``networks_seen``: the networks of which the reader was told that they exclude them.
+    """
 
     name: str = ""
     use: str = "commercial"
@@ -26,6 +31,9 @@ class KeyForm(msgspec.Struct, frozen=True, kw_only=True):
     cap_month: str = ""
     cap_day: str = ""
     expires_on: str = ""
+    expires_at: str = ""
+    networks: str = ""
+    networks_seen: str = ""
     allow_token_ids: str = ""
     is_test: str = ""
     requests_per_minute: str = ""
@@ -41,9 +49,10 @@ def body_of(form: KeyForm) -> dict[str, Any]:
         "name": form.name,
         "use": form.use,
         "models": form.models.replace(",", " ").split(),
+        "networks": network_lines(form.networks),
         "allow_token_ids": form.allow_token_ids == "1",  # noqa: S105 - a box
         "caps": [{"amount_usd": amount, "period": period} for period, amount in _caps(form)],
-        "expires_at": f"{form.expires_on}T00:00:00Z" if form.expires_on else None,
+        "expires_at": _expiry(form),
     }
     # A number that is none goes as it is: the operation says what is wrong with it.
     typed = {name: getattr(form, name).strip() for name in LIMITS}
@@ -56,6 +65,7 @@ def field_names(form: KeyForm) -> dict[str, str]:
     names = {"expires_at": "expires_on"}
     for place, (period, _) in enumerate(_caps(form)):
         names |= {f"caps[{place}].amount_usd": f"cap_{period}", f"caps[{place}]": f"cap_{period}"}
+    names |= network_names(network_lines(form.networks))
     names |= {f"models[{place}]": "models" for place in range(len(form.models.split()))}
     return names
 
@@ -67,11 +77,18 @@ def form_of_key(key: Key) -> Form:
         "name": key.name,
         "use": key.use,
         "models": "\n".join(key.models),
+        "networks": "\n".join(key.networks),
         "expires_on": f"{key.expires_at:%Y-%m-%d}" if key.expires_at else "",
         "allow_token_ids": "1" if key.allow_token_ids else "",
         **{name: str(getattr(key, name)) for name in LIMITS},
     }
     return Form(values | caps)
+
+
+def _expiry(form: KeyForm) -> str | None:
+    if form.expires_on and form.expires_at.startswith(form.expires_on):
+        return form.expires_at
+    return f"{form.expires_on}T00:00:00Z" if form.expires_on else None
 
 
 def _caps(form: KeyForm) -> list[tuple[str, str]]:

@@ -43,12 +43,14 @@ class Key(msgspec.Struct, frozen=True):
     is_test: bool
     use: str
     models: list[str]
+    networks: list[str]
     allow_token_ids: bool
     requests_per_minute: int
     tokens_per_minute: int
     concurrency: int
     caps: list[Cap]
     expires_at: datetime | None
+    exceeds_max_life: bool
     created_at: datetime
     revoked_at: datetime | None
     last_use: LastUse | None
@@ -90,6 +92,8 @@ def warnings_of(key: Key, now: datetime) -> tuple[str, ...]:
         found.append(f"not used for {(now - key.last_use.at).days} days")
     if key.expires_at is not None and now < key.expires_at <= now + EXPIRES_WITHIN:
         found.append(f"expires in {remaining(key.expires_at, now)}")
+    if key.exceeds_max_life:
+        found.append("exceeds the longest life")
     if not key.caps and not key.is_test:
         found.append("no cap")
     return tuple(found)

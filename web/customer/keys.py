@@ -5,10 +5,11 @@ from typing import ClassVar
 import msgspec
 
 from router.api.in_process import OperationRefused
-from router.identity.members import Role
 from store.ids import new_id
 from web.answers import Answer, Crumb, Page
 from web.customer.key_fields import USES, KeyForm, body_of, field_names
+from web.customer.key_networks import exclusion
+from web.customer.key_policy import KeyPolicy, policy_href, read_policy
 from web.customer.key_rows import IssuedKey, Key, KeyRow, row_of
 from web.forms import Form, form_of
 from web.parts.tables import address
@@ -29,6 +30,8 @@ class KeysPage(Page, frozen=True, kw_only=True):
 
     base: str
     rows: tuple[KeyRow, ...]
+    policy: KeyPolicy
+    policy_href: str | None = None
     management_href: str | None = None
     next_href: str | None = None
     first_href: str | None = None
@@ -43,6 +46,8 @@ class NewKeyPage(Page, frozen=True, kw_only=True):
     base: str
     form: Form
     uses: tuple[tuple[str, str], ...]
+    client: str
+    expiry_hint: str
     once: str
 
 
@@ -66,7 +71,10 @@ class KeysQuery(msgspec.Struct, frozen=True):
     done: str = ""
 
 
-NOTICES = {"revoked": "The key is revoked. Its usage and calls stay.", "": ""}
+NOTICES = {
+    "revoked": "The key is revoked. Its usage and calls stay.",
+    "policy": "The longest life of keys is changed, for what is made, edited or rotated from now on.",
+}
 
 
 async def show(request: PageRequest) -> KeysPage:
@@ -75,13 +83,13 @@ async def show(request: PageRequest) -> KeysPage:
     wanted = {"limit": ROWS} | ({"cursor": query.cursor} if query.cursor else {})
     found = (await request.run("list_own_keys", _Keys, query=wanted)).value
     base, now = base_of(request), request.exchange.now
-    membership = request.viewer.membership(request.account())
-    is_owner = membership is not None and membership.role is Role.OWNER
     return KeysPage(
         title="Keys",
         base=base,
         rows=tuple(row_of(key, base, now) for key in found.data),
-        management_href=f"/accounts/{request.values['account']}/management-keys" if is_owner else None,
+        policy=await read_policy(request),
+        policy_href=policy_href(request),
+        management_href=f"/accounts/{request.values['account']}/management-keys" if policy_href(request) else None,
         next_href=address(base, (("cursor", found.next_cursor),)) if found.next_cursor else None,
         first_href=base if query.cursor else None,
         notice=NOTICES.get(query.done, ""),
@@ -90,17 +98,19 @@ async def show(request: PageRequest) -> KeysPage:
 
 async def show_new(request: PageRequest) -> NewKeyPage:
     """The form."""
-    return _new(request, Form({"use": "commercial"}), str(new_id()))
+    return await _new(request, Form({"use": "commercial"}), str(new_id()))
 
 
 async def create(request: PageRequest) -> Answer:
     """Make the key and show it, or the form again."""
     form = request.form_as(KeyForm)
+    if warning := exclusion(form.networks, form.networks_seen, request.client):
+        return await _new(request, msgspec.structs.replace(form_of(request), fault=warning), form.once)
     body = body_of(form) | {"is_test": form.is_test == "1"}
     try:
         made = await request.run("create_own_key", IssuedKey, body=body, idempotency_key=form.once)
     except OperationRefused as refused:
-        return _new(request, form_of(request, refused, field_names(form)), form.once, refused.status)
+        return await _new(request, form_of(request, refused, field_names(form)), form.once, refused.status)
     return secret_page(request, made.value)
 
 
@@ -130,13 +140,16 @@ def base_of(request: PageRequest) -> str:
     return f"/accounts/{request.values['account']}/keys"
 
 
-def _new(request: PageRequest, form: Form, once: str, status: int = 200) -> NewKeyPage:
+async def _new(request: PageRequest, form: Form, once: str, status: int = 200) -> NewKeyPage:
+    policy = await read_policy(request)
     return NewKeyPage(
         title="New key",
         crumbs=crumbs(request, "New key"),
         base=base_of(request),
         form=form,
         uses=USES,
+        client=request.client,
+        expiry_hint=policy.hint(request.exchange.now),
         once=once,
         status=status,
     )

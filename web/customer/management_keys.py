@@ -9,6 +9,8 @@ from router.api.in_process import OperationRefused
 from router.identity.scopes import GRANTABLE, Scope
 from store.ids import new_id
 from web.answers import Answer, Crumb, Page, Redirect
+from web.customer.key_networks import exclusion, network_lines, network_names
+from web.customer.key_policy import read_policy
 from web.faults import NotFound
 from web.forms import ONCE, Change, ConfirmPage, Form, form_of, hidden_fields
 from web.parts.tables import address
@@ -25,9 +27,11 @@ class ManagementKey(msgspec.Struct, frozen=True):
     shown_as: str
     state: str
     scopes: list[str]
+    networks: list[str]
     created_by: str
     created_at: datetime
     expires_at: datetime | None
+    exceeds_max_life: bool
 
 
 class IssuedManagementKey(ManagementKey, frozen=True):
@@ -51,6 +55,8 @@ class ManagementKeysPage(Page, frozen=True, kw_only=True):
     form: Form
     scopes: tuple[str, ...]
     chosen: frozenset[str]
+    client: str
+    expiry_hint: str
     once: str
     next_href: str | None = None
     notice: str = ""
@@ -63,6 +69,7 @@ class ManagementSecretPage(Page, frozen=True, kw_only=True):
 
     base: str
     key: IssuedManagementKey
+    environment: str
 
 
 class KeysQuery(msgspec.Struct, frozen=True):
@@ -78,6 +85,8 @@ class NewForm(msgspec.Struct, frozen=True):
     name: str = ""
     scopes: tuple[str, ...] = ()
     expires_on: str = ""
+    networks: str = ""
+    networks_seen: str = ""
     once: str = ""
 
 
@@ -88,32 +97,45 @@ class ConfirmForm(msgspec.Struct, frozen=True):
     once: str = ""
 
 
+NOTICES = {
+    "revoked": "The key is revoked, from the next request on.",
+    "networks": "The key's networks are changed, from the next request on.",
+}
+
+
 async def show(request: PageRequest) -> ManagementKeysPage:
     """The keys, the newest first."""
     query = request.query_as(KeysQuery)
-    notice = "The key is revoked, from the next request on." if query.done == "revoked" else ""
+    notice = NOTICES.get(query.done, "")
     return await _page(request, Form(), str(new_id()), cursor=query.cursor, notice=notice)
 
 
 async def create(request: PageRequest) -> Answer:
     """Make the key and show it, or the form again."""
     form = request.form_as(NewForm)
+    if warning := exclusion(form.networks, form.networks_seen, request.client):
+        shown = msgspec.structs.replace(form_of(request), fault=warning)
+        return await _page(request, shown, form.once, chosen=form.scopes)
     expires_at = f"{form.expires_on}T00:00:00Z" if form.expires_on else None
-    body = {"name": form.name, "scopes": list(form.scopes), "expires_at": expires_at}
+    networks = network_lines(form.networks)
+    body = {"name": form.name, "scopes": list(form.scopes), "expires_at": expires_at, "networks": networks}
     try:
         made = await request.run(
             "create_own_management_key", IssuedManagementKey, body=body, idempotency_key=form.once or None
         )
     except OperationRefused as refused:
-        shown = form_of(request, refused, {"expires_at": "expires_on"})
+        shown = form_of(request, refused, {"expires_at": "expires_on"} | network_names(networks))
         return await _page(request, shown, form.once, chosen=form.scopes, status=refused.status)
     key = made.value
     return ManagementSecretPage(
         title=f"Your management key {key.name}",
-        crumbs=_crumbs(request),
+        crumbs=crumbs(request),
         holds_secret=True,
-        base=_base(request),
+        base=base_of(request),
         key=key,
+        # What the command line reads, and the name in our examples.
+        environment=f"GIGAROUTER_API_URL={request.context.api_url}\n"
+        f"GIGAROUTER_API_KEY={key.key}\nGIGAROUTER_MANAGEMENT_KEY={key.key}\n",
     )
 
 
@@ -128,10 +150,10 @@ async def confirm_revoke(request: PageRequest) -> ConfirmPage:
         raise
     return ConfirmPage(
         title=f"Revoke the management key {key.name}?",
-        crumbs=_crumbs(request),
+        crumbs=crumbs(request),
         action=request.path,
         button=f"Revoke management key {key.name}",
-        back=_base(request),
+        back=base_of(request),
         changes=(Change("State", key.state, "revoked"),),
         hidden=hidden_fields(request, **{ONCE: str(new_id())}),
         is_dangerous=True,
@@ -149,7 +171,7 @@ async def revoke(request: PageRequest) -> Answer:
         if refused.status == 404:
             raise NotFound from None
         return await _page(request, Form(fault=refused.error.message), str(new_id()), status=refused.status)
-    return Redirect(to=f"{_base(request)}?done=revoked")
+    return Redirect(to=f"{base_of(request)}?done=revoked")
 
 
 async def _page(
@@ -164,7 +186,7 @@ async def _page(
 ) -> ManagementKeysPage:
     wanted = {"limit": ROWS} | ({"cursor": cursor} if cursor else {})
     found = (await request.run("list_own_management_keys", _Keys, query=wanted)).value
-    base = _base(request)
+    base = base_of(request)
     return ManagementKeysPage(
         title="Management keys",
         crumbs=(Crumb("Keys", base.replace("/management-keys", "/keys")), Crumb("Management keys")),
@@ -173,6 +195,8 @@ async def _page(
         form=form,
         scopes=tuple(scope.value for scope in Scope if scope in GRANTABLE),
         chosen=frozenset(chosen),
+        client=request.client,
+        expiry_hint=(await read_policy(request)).hint(request.exchange.now),
         once=once,
         next_href=address(base, (("cursor", found.next_cursor),)) if found.next_cursor else None,
         notice=notice,
@@ -180,9 +204,11 @@ async def _page(
     )
 
 
-def _crumbs(request: PageRequest) -> tuple[Crumb, ...]:
-    return (Crumb("Management keys", _base(request)), Crumb("Key"))
+def crumbs(request: PageRequest) -> tuple[Crumb, ...]:
+    """The path to a page of one management key."""
+    return (Crumb("Management keys", base_of(request)), Crumb("Key"))
 
 
-def _base(request: PageRequest) -> str:
+def base_of(request: PageRequest) -> str:
+    """The address of the account's management keys."""
     return f"/accounts/{request.values['account']}/management-keys"

@@ -23,9 +23,13 @@ _CREDIT = Remedy("More credit lets it pass.", "{base}/credit", "Add credit")
 _CAP = Remedy("A higher cap lets it pass, or the next period of the cap.", "{base}/keys", "See the caps")
 _LIMIT = Remedy("A higher limit of the key lets it pass, or fewer calls at once.", "{base}/keys", "See the limits")
 _KEYS_MODELS = Remedy("The key has a list of models, and this one is not on it.", "{base}/keys", "Edit the key")
+_NETWORKS = Remedy(
+    "The key may be used from certain networks only, and the call came from another one.", "{base}/keys", "Edit the key"
+)
 _MODEL = Remedy("Another model, or another spelling of its name.", "/models", "See the models")
 _DEMANDS = Remedy("Fewer demands in the call's provider object: below stands what each endpoint lacks.")
 _LATER = Remedy("The same call a little later; the status page says how the model is.", "/status", "See the status")
+_NOBODY = Remedy("Another model lets it pass; this one, once somebody serves it again.", "/models", "See the models")
 _OTHER = Remedy("The sentence above says what to change.")
 
 # Error code of a call -> what lifts it.
@@ -36,10 +40,13 @@ REMEDIES: Final[dict[str, Remedy]] = {
     **dict.fromkeys(("rate_limited_requests", "rate_limited_tokens", "concurrency_limited"), _LIMIT),
     "above_tokens_per_minute": _LIMIT,
     "model_not_allowed": _KEYS_MODELS,
+    "network_not_allowed": _NETWORKS,
     **dict.fromkeys(("model_not_found", "model_not_available"), _MODEL),
     "preferences_unmet": _DEMANDS,
-    **dict.fromkeys(("no_provider_available", "capacity_exhausted", "model_warming"), _LATER),
+    "no_provider_available": _NOBODY,
+    **dict.fromkeys(("capacity_exhausted", "model_warming"), _LATER),
     **dict.fromkeys(("provider_unavailable", "upstream_timeout", "upstream_invalid"), _LATER),
+    "idempotency_in_progress": _LATER,
     **dict.fromkeys(("store_unavailable", "overloaded", "not_recorded", "internal_error"), _LATER),
 }
 

@@ -9,9 +9,8 @@ import msgspec
 
 from catalog.values import Model
 from router.api.error_envelope import row
-from router.errors import Conflict, Refusal
+from router.errors import Conflict, Refusal, RequestLimit
 from router.identity.people.limits import count_trial
-from router.identity.principals import MemberPrincipal, actor_of
 from router.trial.call import ApiUnreachable, TrialRefused, run_trial
 from router.trial.keys import UsableKey, read_usable_keys
 from router.trial.plan import Trial, quote_trial
@@ -151,17 +150,16 @@ async def _cost(request: PageRequest, trial: Trial, chosen: UsableKey) -> Cost:
 async def _call(request: PageRequest, trial: Trial) -> Vectors:
     """Make the call, within the limits of who tries. Raises ``TrialRefused``, ``ApiUnreachable``, ``Refusal``."""
     context, viewer = request.context, request.viewer
-    membership = viewer.membership(trial.account_id)
-    assert membership is not None, "access was checked; this is a bug"
     assert context.send_call is not None, "the page makes no calls; this is a bug"
-    actor = actor_of(MemberPrincipal(membership.member_id, membership.account_id, membership.role))
     await count_trial(context.writes.db, viewer.person, viewer.email, request.place.network)
-    return await run_trial(context.writes.db, context.send_call, actor, trial)
+    return await run_trial(context.writes.db, context.send_call, request.member(), trial)
 
 
 def _refused(page: TrialPage, fault: Fault, status: int) -> TrialPage:
     """The form with the API's code and sentence, and what lifts it."""
-    remedy = remedy_of(fault.code, page.model_id, page.base)
+    # Without a call of the API's it is the page's own limit, which no setting of a key lifts.
+    is_own_limit = fault.code == RequestLimit.code and not fault.request_id
+    remedy = None if is_own_limit else remedy_of(fault.code, page.model_id, page.base)
     return msgspec.structs.replace(page, fault=fault, remedy=remedy, status=status)
 
 

@@ -15,7 +15,7 @@ from billing.rollups.read import Horizon, read_horizon, sum_rolled
 from billing.usage import GroupBy, UsageFilter, UsageSum
 from router.explain.receipts import KEPT_DAYS
 from router.explain.standing import COUNTED_MAX, Standing, read_standing
-from router.identity.key_commands import key_labels
+from router.identity.key_views import key_labels
 from router.identity.members import Role
 from router.statistics.counts import percentile
 from store.ids import AccountId, KeyId, ModelId, wire

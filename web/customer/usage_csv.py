@@ -8,7 +8,7 @@ from billing.rollups.read import sum_rolled
 from billing.usage import GroupBy, UsageSum
 from router.api.fields import rfc3339
 from router.api.spreadsheet import csv_text
-from router.identity.key_commands import key_labels
+from router.identity.key_views import key_labels
 from store.ids import KeyId, wire
 from web.answers import File
 from web.customer.calls import KEYS_SHOWN

@@ -1,5 +1,6 @@
 """Declares what finance does with documents: issue, credit, void, mail, collect, and try again what was refused."""
 
+from store.ids import DocumentRequestId
 from web.finance.documents import DOCUMENTS
 from web.finance.listing import FINANCE
 from web.finance.write import FinanceWrite
@@ -119,6 +120,7 @@ RETRY = Write(
     name="number",
     explanation="What was refused is tried again, once what was wrong is mended.",
     values={"request_id": "order"},
+    kinds={"order": DocumentRequestId},
     names={"kind": "Kind", "account": "Account", "state": "State"},
     back="/finance/document-requests",
     crumbs=CRUMBS,

@@ -56,7 +56,7 @@ LIST = Listing(
 )
 HEAD = (
     Column("Model"),
-    Column("Day"),
+    Column("Day", is_number=True),
     Column("Billed", "USD", is_number=True),
     Column("Our cost", "USD", is_number=True),
     Column("Undelivered", "USD", is_number=True),
@@ -151,7 +151,7 @@ def _comparison(one: ProviderInvoice) -> Section:
         rows=tuple(
             (
                 words(row.model),
-                words(row.day, "all"),
+                number(row.day or "all"),
                 number(row.billed_usd),
                 number(row.cost_usd),
                 number(row.undelivered_usd),
@@ -166,12 +166,13 @@ def _comparison(one: ProviderInvoice) -> Section:
 
 
 def _compared(answer: Json) -> tuple[Change, ...]:
-    """The comparison as lines of a confirmation: our cost, then what was billed."""
+    """The comparison as lines of a confirmation: what was billed beside our cost."""
     rows = tuple(
         Change(
             f"{row['model']}, {row['day'] or 'all days'}",
-            f"our cost {row['cost_usd']} USD",
-            f"billed {row['billed_usd']} USD, unexplained {row['difference_usd']}: {row['verdict'].replace('_', ' ')}",
+            "",
+            f"billed {row['billed_usd']} USD, our cost {row['cost_usd']}, unexplained {row['difference_usd']}: "
+            + row["verdict"].replace("_", " "),
         )
         for row in answer["compared"][:COMPARED_SHOWN]
     )

@@ -1,5 +1,11 @@
 """Declares the other lists of finance and their writes: comparisons, reviews, disputes, refunds, payments, debts."""
 
+from enum import StrEnum
+
+from billing.stripe.dispute_rules import DisputeStatus
+from billing.stripe.refund_rules import RefundStatus
+from billing.stripe.topup_rules import TopupStatus
+from store.ids import ReviewId
 from web.answers import Crumb
 from web.finance.listing import FINANCE, Listing, Way, account, instant, link, number, state, words
 from web.finance.write import FinanceWrite
@@ -7,6 +13,19 @@ from web.ops.write import Field, Json, Write
 from web.parts.tables import Column
 
 ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
+SEARCH = Field(
+    name="search",
+    label="Search",
+    hint="A part of an id (ours or Stripe's), of the account's name, of a reason; an amount.",
+)
+PERIOD = Field(name="period", label="Period", hint="Such as 2026-11, 2026-Q4 or 2026.")
+
+
+def _states(kind: type[StrEnum]) -> Field:
+    options = (("", "Any"), *((one.value, one.value) for one in kind))
+    return Field(name="status", label="State", kind="choice", options=options)
+
+
 OF_ACCOUNT = Field(name="account", label="Account", hint="Its id or name.", is_required=True)
 
 RECONCILIATIONS = Listing(
@@ -77,7 +96,7 @@ REVIEWS = Listing(
         if row["resolution"]
         else link("Say what was decided", f"/finance/reviews/{row['id']}/resolve"),
     ),
-    fields=(Field(name="all", label="Resolved ones, too", kind="check"),),
+    fields=(ACCOUNT, Field(name="all", label="Resolved ones, too", kind="check")),
     empty="No payment needs a person.",
     empty_way=Way("/finance/payments", "Look at the payments"),
 )
@@ -88,6 +107,7 @@ RESOLVE_REVIEW = Write(
     name="subject",
     explanation="It is taken off the queue, with what was found and done.",
     values={"review_id": "review"},
+    kinds={"review": ReviewId},
     fields=(Field(name="resolution", label="What was found and done", kind="area", is_required=True),),
     names={"subject": "Subject", "message": "What happened", "resolution": "Decision"},
     back="/finance/reviews",
@@ -117,6 +137,7 @@ DISPUTES = Listing(
         words(row["reason"].replace("_", " ")),
         instant(row["opened_at"]),
     ),
+    fields=(SEARCH, ACCOUNT, _states(DisputeStatus), PERIOD),
     empty="Nobody disputes a payment.",
     empty_way=Way("/finance/payments", "Look at the payments"),
 )
@@ -145,7 +166,7 @@ REFUNDS = Listing(
         words(f"{row['reason']} {row['problem']}".strip()),
         instant(row["created_at"]),
     ),
-    fields=(ACCOUNT,),
+    fields=(SEARCH, ACCOUNT, _states(RefundStatus), PERIOD),
     ways=(Way("/finance/refunds/new", "Refund unused credit"),),
     empty="Nothing was paid back yet.",
     empty_way=Way("/finance/refunds/new", "Refund unused credit"),
@@ -199,7 +220,7 @@ PAYMENTS = Listing(
         instant(row["created_at"]),
         words(row["problem"]),
     ),
-    fields=(ACCOUNT,),
+    fields=(SEARCH, ACCOUNT, _states(TopupStatus), PERIOD),
     ways=(Way("/finance/reviews", "Reviews"), Way("/finance/disputes", "Disputes"), Way("/finance/refunds", "Refunds")),
     empty="Nobody has bought credit yet.",
     empty_way=Way("/ops/accounts", "Look at the accounts"),

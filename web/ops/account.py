@@ -5,15 +5,21 @@ from typing import ClassVar
 
 import msgspec
 
+from billing.credits import Grant as Granted
+from billing.credits import list_grants
+from billing.money import to_usd
 from router.api.in_process import OperationRefused
+from router.changes.audit import list_changes
+from router.identity.key_views import KeyView, list_keys
+from store.ids import AccountId, parse
 from web.answers import Crumb, Page
 from web.faults import NotFound
-from web.ops.audit import ChangeRow, read_changes
-from web.ops.lists import Listed
+from web.ops.audit import ChangeRow, rows_of
 from web.ops.write import OPERATIONS, Field, Write
 from web.parts.tables import Column
 from web.request import PageRequest
 
+ROWS = 25
 ACCOUNTS = Crumb("Accounts", "/ops/accounts")
 REASON = Field(name="reason", label="Reason", kind="area", hint="For whoever looks next; the audit has it.")
 
@@ -34,7 +40,6 @@ class Account(msgspec.Struct, frozen=True):
 class Grant(msgspec.Struct, frozen=True):
     """Credit that it was given or bought."""
 
-    id: str
     kind: str
     amount_usd: str
     remaining_usd: str
@@ -45,7 +50,6 @@ class Grant(msgspec.Struct, frozen=True):
 class Key(msgspec.Struct, frozen=True):
     """A key of it."""
 
-    id: str
     name: str
     shown_as: str
     use: str
@@ -87,19 +91,35 @@ async def show(request: PageRequest) -> AccountPage:
         if refused.status == 404:
             raise NotFound from None
         raise
-    few = {"limit": "25"}
-    grants = await request.run("list_grants", Listed[Grant], path=known, query=few)
-    keys = await request.run("list_keys", Listed[Key], query={"account": account.id, **few})
-    changes, _ = await read_changes(request, {"account": account.id}, 10)
+    account_id = AccountId(parse(AccountId, account.id))
+    # By the functions that the lists' operations call, of which each would look for the account again.
+    async with request.context.reads.db.transaction() as connection:
+        grants = [_grant(grant) for grant in (await list_grants(connection, account_id))[:ROWS]]
+        keys = [_key(view) for view in await list_keys(connection, account_id, limit=ROWS)]
+        changes = rows_of(await list_changes(connection, account_id=account_id, limit=10))
     return AccountPage(
         title=account.name,
         crumbs=(OPERATIONS, ACCOUNTS, Crumb(account.name)),
         account=account,
-        grants=grants.value.data,
-        keys=keys.value.data,
+        grants=grants,
+        keys=keys,
         changes=changes,
         is_done=query.done,
     )
+
+
+def _grant(grant: Granted) -> Grant:
+    return Grant(
+        kind=grant.kind.value,
+        amount_usd=to_usd(grant.amount),
+        remaining_usd=to_usd(grant.remaining),
+        source=grant.source_ref,
+        expires_at=grant.expires_at,
+    )
+
+
+def _key(view: KeyView) -> Key:
+    return Key(view.spec.name, view.masked, view.spec.use.value, view.state)
 
 
 def _write(operation: str, verb: str, explanation: str, *, is_dangerous: bool = False) -> Write:
@@ -119,6 +139,30 @@ def _write(operation: str, verb: str, explanation: str, *, is_dangerous: bool = 
 
 SUSPEND = _write(
     "suspend_account", "Suspend", "Its keys stop within a second; credit and usage stay.", is_dangerous=True
+)
+BOUND_KEYS = Write(
+    operation="edit_key_policy",
+    verb="Bound the keys of",
+    explanation="The longest life of a new key. Keys that exceed it stay as they are until they are edited or rotated.",
+    noun="{account}",
+    values={"account_id": "account"},
+    reads="retrieve_key_policy",
+    fields=(
+        Field(
+            name="max_days",
+            label="Longest life, days",
+            kind="count",
+            hint="1 to 3650; empty: no bound.",
+            is_empty_null=True,
+        ),
+    ),
+    names={
+        "max_days": "Longest life, days",
+        "exceeding_keys": "Keys that exceed it",
+        "exceeding_management_keys": "Management keys that exceed it",
+    },
+    back="/ops/accounts/{account}",
+    crumbs=(OPERATIONS, ACCOUNTS),
 )
 RESUME = _write("resume_account", "Resume", "Its keys work again within a second.")
 GRANT = Write(

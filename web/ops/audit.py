@@ -1,12 +1,13 @@
 """Lists changes with before and after: the newest first, those of one subject or that concern one account."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
 from router.api.in_process import OperationRefused
+from router.changes.audit import AuditEntry
 from web.answers import Crumb, Page
 from web.forms import Change, Form, changes_of, form_of
 from web.ops.lists import Listed, next_page
@@ -51,6 +52,24 @@ async def read_changes(
     """A page of changes, and where it goes on. Raises ``OperationRefused``."""
     listed = (await request.run("list_changes", Listed[_Change], query={**which, "limit": str(limit)})).value
     return tuple(map(_row, listed.data)), next_page(request, listed)
+
+
+def rows_of(entries: Iterable[AuditEntry]) -> tuple[ChangeRow, ...]:
+    """Changes as the part below the operations lists them."""
+    return tuple(
+        _row(
+            _Change(
+                at=entry.at,
+                actor=entry.actor,
+                action=entry.change.action,
+                subject=entry.change.subject,
+                reason=entry.change.reason,
+                before=entry.change.before,
+                after=entry.change.after,
+            )
+        )
+        for entry in entries
+    )
 
 
 def _row(change: _Change) -> ChangeRow:

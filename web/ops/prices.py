@@ -105,4 +105,6 @@ SET = Write(
     },
     back="/ops/prices",
     crumbs=(OPERATIONS, PRICES),
+    touches="/ops/prices/impact",
+    touches_by=("model", "usd_per_mtok", "batch_usd_per_mtok", "effective_at"),
 )

@@ -4,12 +4,14 @@ Each step is read from what there is, so adding can be left and gone on with; th
 """
 
 from typing import ClassVar
+from urllib.parse import urlencode
 
 import msgspec
 
 from billing.money import to_usd
 from catalog.values import Model
 from router.api.in_process import OperationRefused
+from store.ids import ModelId
 from web.answers import Crumb, Page
 from web.faults import NotFound
 from web.ops.account import DoneQuery
@@ -83,10 +85,8 @@ def _steps(request: PageRequest, provider: Provider, endpoints: list[Endpoint]) 
     waiting = drafts[0] if drafts and len(drafts) == len(endpoints) else (endpoints[0] if endpoints else None)
     new_endpoint = f"/ops/endpoints/new?provider={provider.name}"
     model = None if waiting is None else reads.catalog.get(waiting.model)
-    price = None if model is None else reads.prices.current(model.id, request.exchange.now)
     is_checked = any(one.state in CHECKED for one in endpoints)
     endpoint_href = new_endpoint if waiting is None else f"/ops/endpoints/{waiting.id}"
-    cost = "" if waiting is None else f"our cost {waiting.cost_usd_per_mtok}"
     return [
         Step("Details", True, f"{provider.kind}, {provider.base_url or 'no address'}", f"{base}/edit", "Edit"),
         Step(
@@ -97,14 +97,8 @@ def _steps(request: PageRequest, provider: Provider, endpoints: list[Endpoint]) 
             "Set the credential",
         ),
         Step("Test", is_checked, "One real call, each step told.", f"{base}/test", f"Test {provider.name}"),
-        Step("Models", bool(endpoints), f"{len(endpoints)} registered", new_endpoint, "Register a model"),
-        Step(
-            "Cost and price",
-            price is not None,
-            f"{cost}, price {'not set' if price is None else to_usd(price.nano_per_mtok)}".lstrip(", "),
-            f"/ops/prices/new?model={waiting.model}" if waiting is not None else "/ops/prices",
-            "Set the price",
-        ),
+        Step("Models", bool(endpoints), f"{len(endpoints)} registered", f"{base}/models", "Find its models"),
+        _price_step(request, endpoints, waiting),
         Step(
             "Space check",
             is_checked,
@@ -114,6 +108,22 @@ def _steps(request: PageRequest, provider: Provider, endpoints: list[Endpoint]) 
         ),
         Step("Live", any(one.state == "live" for one in endpoints), _status(model), endpoint_href, "Go live"),
     ]
+
+
+def _price_step(request: PageRequest, endpoints: list[Endpoint], waiting: Endpoint | None) -> Step:
+    """The cost and the price of the first endpoint whose model has none, else of the one that is added."""
+    reads, now = request.context.reads, request.exchange.now
+    prices = {one.id: reads.prices.current(ModelId(one.model), now) for one in endpoints}
+    unpriced = [one for one in endpoints if prices[one.id] is None]
+    one = unpriced[0] if unpriced else waiting
+    if one is None:
+        return Step("Cost and price", False, "price not set", "/ops/prices", "Set the price")
+    price = prices[one.id]
+    said = f"our cost {one.cost_usd_per_mtok}, price {'not set' if price is None else to_usd(price.nano_per_mtok)}"
+    if len(unpriced) > 1:
+        said += f"; {len(unpriced)} models have no price"
+    href = f"/ops/prices/new?{urlencode({'model': one.model})}"
+    return Step("Cost and price", not unpriced, said, href, f"Set the price of {one.model}")
 
 
 def _status(model: Model | None) -> str:

@@ -9,6 +9,12 @@ BASE_URL = Field(name="base_url", label="Base URL", hint="Such as https://api.ex
 REGIONS = Field(
     name="regions", label="Regions", kind="list", hint="Where it may process a call, such as eu, us; empty: not known."
 )
+OPTIONS = Field(
+    name="options",
+    label="Options",
+    kind="map",
+    hint="A line each, as vendor=cohere or models_path=/v2/models; the documentation of providers has them by kind.",
+)
 COLLECTS = Field(name="collects_data", label="It may use inputs for more than the answer", kind="check", initial="1")
 RETENTION = Field(
     name="retention_days",
@@ -22,6 +28,7 @@ NAMES = {
     "kind": "Kind",
     "base_url": "Base URL",
     "enabled": "Gets calls",
+    "options": "Options",
     "regions": "Regions",
     "collects_data": "Uses inputs for more",
     "retention_days": "Days that it keeps inputs",
@@ -42,6 +49,7 @@ NEW_PROVIDER = Write(
             hint="How we speak to it.",
         ),
         BASE_URL,
+        OPTIONS,
         REGIONS,
         COLLECTS,
         RETENTION,
@@ -57,7 +65,14 @@ EDIT_PROVIDER = Write(
     explanation="Another address takes its endpoints out of traffic until they pass their tests.",
     values={"provider_id": "provider"},
     reads="retrieve_provider",
-    fields=(BASE_URL, Field(name="enabled", label="It gets calls", kind="check"), REGIONS, COLLECTS, RETENTION),
+    fields=(
+        BASE_URL,
+        Field(name="enabled", label="It gets calls", kind="check"),
+        OPTIONS,
+        REGIONS,
+        COLLECTS,
+        RETENTION,
+    ),
     names=NAMES,
     back="/ops/providers/{provider}",
     crumbs=(OPERATIONS, PROVIDERS),

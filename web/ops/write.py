@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from router.api.in_process import OperationRefused, Outcome
-from store.ids import new_id
+from store.ids import new_id, parse
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import NotFound
 from web.forms import (
@@ -26,7 +26,9 @@ from web.forms import (
     hidden_fields,
     is_confirmed,
 )
+from web.ops.impact import Impact, TouchingPage
 from web.parts.curl import curl
+from web.parts.tables import address
 from web.request import PageRequest
 
 Json = dict[str, Any]
@@ -43,7 +45,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     label: str
     hint: str = ""
-    kind: Literal["text", "area", "choice", "check", "count", "list", "file"] = "text"
+    kind: Literal["text", "area", "choice", "check", "count", "list", "map", "file"] = "text"
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
     is_empty_null: bool = False
@@ -59,6 +61,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
                 return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 19 else typed
             case "list":
                 return [part.strip() for part in typed.split(",") if part.strip()]
+            case "map":
+                return dict(map(_pair, filter(str.strip, typed.splitlines())))
             case _:
                 return typed
 
@@ -71,6 +75,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
                 return "1"
             case list():
                 return ", ".join(map(str, value))
+            case dict():
+                return "\n".join(f"{name}={_typed(part)}" for name, part in value.items())
             case _:
                 return str(value)
 
@@ -95,10 +101,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One operation that changes something.
 
     ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
-    body. ``reads`` is the operation
-    that answers the object as it is; ``noun`` names the object where nothing is read, ``name`` its field otherwise.
-    ``names`` are the fields to show before and after. ``back`` and ``done`` are addresses with the path's values, and
-    ``done`` with those of the answer, too.
+    body. ``reads`` is the operation that answers the object as it is, ``name`` the field with its name; where nothing
+    is read, ``noun`` names it, and ``kinds`` says of which kind the ids of the path are. ``names`` are the fields to
+    show before and after. ``back`` and ``done`` are addresses with the path's values, and ``done`` with those of the
+    answer, too.
     """
 
     operation: str
@@ -109,6 +115,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     values: Mapping[str, str] = {}
     from_path: Mapping[str, str] = {}
     reads: str | None = None
+    kinds: Mapping[str, object] = {}
     fields: tuple[Field, ...] = ()
     names: Mapping[str, str] = {}
     back: str
@@ -117,6 +124,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     has_body: bool = True
     is_dangerous: bool = False
     notes: tuple[str, ...] = ()
+    # Where all are listed whom the change touches, by the names of the fields that say which it is.
+    touches: str = ""
+    touches_by: tuple[str, ...] = ()
 
     @property
     def has_file(self) -> bool:
@@ -156,18 +166,28 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
         what = self._button(request, before or after.value)
-        return ConfirmPage(
-            title=what,
-            crumbs=(*self.crumbs, Crumb(what)),
-            action=request.path,
-            button=what,
-            back=self._address(self.back, request, before),
-            changes=changes_of(before, after.value, self.names),
-            hidden=hidden_fields(request, **{ONCE: str(new_id())}),
-            is_dangerous=self.is_dangerous,
-            needs_second_person=after.needs_second_person,
-            notes=self.notes,
-        )
+        impact = self._impact(request, after.value)
+        facts: dict[str, Any] = {
+            "title": what,
+            "crumbs": (*self.crumbs, Crumb(what)),
+            "action": request.path,
+            "button": what,
+            "back": self._address(self.back, request, before),
+            "changes": changes_of(before, after.value, self.names),
+            "hidden": hidden_fields(request, **{ONCE: str(new_id())}),
+            "is_dangerous": self.is_dangerous,
+            "needs_second_person": after.needs_second_person,
+            "notes": self.notes,
+        }
+        return ConfirmPage(**facts) if impact is None else TouchingPage(**facts, impact=impact)
+
+    def _impact(self, request: PageRequest, after: Json) -> Impact | None:
+        """Whom it touches, where the dry run says so."""
+        if after.get("impact") is None:
+            return None
+        which = tuple((name, request.typed(name).strip()) for name in self.touches_by if request.typed(name).strip())
+        found = msgspec.convert(after["impact"], Impact)
+        return msgspec.structs.replace(found, all_href=address(self.touches, which) if self.touches else "")
 
     def _page(self, request: PageRequest, before: Json, version: str, form: Form, **more: Any) -> WritePage:  # noqa: ANN401
         what = self._button(request, before)
@@ -198,6 +218,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
 
     async def _read(self, request: PageRequest) -> tuple[Json, str]:
         if self.reads is None:
+            self._require_kind(request)
             return {}, ""
         try:
             read = await request.run(self.reads, Json, path=self._path(request))
@@ -206,6 +227,14 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
                 raise NotFound from None
             raise
         return read.value, read.etag or ""
+
+    def _require_kind(self, request: PageRequest) -> None:
+        """Raise ``NotFound`` for an id of another kind, where no operation reads what it is the id of."""
+        for name, kind in self.kinds.items():
+            try:
+                parse(kind, request.values[name])
+            except ValueError:
+                raise NotFound from None
 
     async def _run(self, request: PageRequest, **how: Any) -> Outcome[Json]:  # noqa: ANN401 - those of PageRequest.run
         return await request.run(
@@ -246,6 +275,21 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
 
 
+def _pair(line: str) -> tuple[str, object]:
+    """``name=value`` of a line; the value as JSON where it is JSON, else as text."""
+    name, _, value = line.partition("=")
+    try:
+        return name.strip(), msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name.strip(), value.strip()
+
+
+def _typed(value: object) -> str:
+    """A value as :func:`_pair` reads it back."""
+    as_json = msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) and _pair(f"={value}") == ("", value) else as_json
+
+
 def _text(value: object) -> str:
     match value:
         case None:
@@ -254,5 +298,7 @@ def _text(value: object) -> str:
             return "yes" if value else "no"
         case list():
             return ", ".join(map(str, value)) or "none"
+        case dict():
+            return ", ".join(f"{name}={_typed(part)}" for name, part in value.items()) or "none"
         case _:
             return str(value)

@@ -23,14 +23,30 @@ class Series(msgspec.Struct, frozen=True):
     values: tuple[int | float | None, ...]
 
 
+class Level(msgspec.Struct, frozen=True):
+    """A line across the chart, such as a threshold."""
+
+    name: str
+    value: float
+
+
+class Event(msgspec.Struct, frozen=True):
+    """What happened in a bucket: a line down the chart."""
+
+    name: str
+    bucket: int
+
+
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart's values. ``labels``: a name per bucket."""
+    """A chart's values. ``labels``: a name per bucket. A level and an event stand in words beside it, too."""
 
     title: str
     unit: str
     labels: tuple[str, ...]
     series: tuple[Series, ...]
     kind: Literal["bars", "lines"] = "bars"
+    levels: tuple[Level, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 class Tick(msgspec.Struct, frozen=True):
@@ -59,6 +75,8 @@ class Drawing(msgspec.Struct, frozen=True, kw_only=True):
     paths: tuple[Path, ...]
     across: tuple[Tick, ...]
     up: tuple[Tick, ...]
+    levels: tuple[Tick, ...] = ()
+    events: tuple[Tick, ...] = ()
 
 
 def draw(chart: Chart) -> Drawing:
@@ -73,13 +91,25 @@ def draw(chart: Chart) -> Drawing:
     across = tuple(Tick(round(LEFT + step * (at + 0.5), 1), chart.labels[at]) for at in range(0, count, every))
     up = tuple(Tick(round(_y(top * part / TICKS, top), 1), f"{top * part / TICKS:g}") for part in range(TICKS + 1))
     baseline = float(HEIGHT - BOTTOM)
-    return Drawing(width=WIDTH, height=HEIGHT, left=LEFT, baseline=baseline, paths=tuple(paths), across=across, up=up)
+    return Drawing(
+        width=WIDTH,
+        height=HEIGHT,
+        left=LEFT,
+        baseline=baseline,
+        paths=tuple(paths),
+        across=across,
+        up=up,
+        levels=tuple(Tick(round(_y(level.value, top), 1), level.name) for level in chart.levels),
+        events=tuple(Tick(round(LEFT + step * (event.bucket + 0.5), 1), event.name) for event in chart.events),
+    )
 
 
 def _largest(chart: Chart) -> float:
+    level = max((level.value for level in chart.levels), default=0.0)
     if chart.kind == "lines":
-        return max((value or 0 for series in chart.series for value in series.values), default=0)
-    return max((sum(series.values[at] or 0 for series in chart.series) for at in range(len(chart.labels))), default=0)
+        return max(level, max((value or 0 for series in chart.series for value in series.values), default=0))
+    sums = (sum(series.values[at] or 0 for series in chart.series) for at in range(len(chart.labels)))
+    return max(level, max(sums, default=0))
 
 
 def _round_up(value: float) -> float:
@@ -113,11 +143,15 @@ def _lines(chart: Chart, top: float, step: float) -> Sequence[Path]:
     paths = []
     for number, series in enumerate(chart.series, 1):
         d, is_open = [], False
-        for at, value in enumerate(series.values):
+        following = (*series.values[1:], None)
+        for at, (value, after) in enumerate(zip(series.values, following, strict=True)):
             if value is None:
                 is_open = False
                 continue
             d.append(f"{'L' if is_open else 'M'}{LEFT + step * (at + 0.5):.1f} {_y(value, top):.1f}")
+            if not is_open and after is None:
+                # A number between two that are unknown is no line yet: it is drawn as a dash.
+                d.append("m-2 0h4")
             is_open = True
         paths.append(Path(series.name, number, "".join(d), _values(series)))
     return paths

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from web.answers import Crumb, Page
 from web.forms import Change, Form, Hidden
-from web.parts.chart import Chart, Series
+from web.parts.chart import Chart, Event, Level, Series
 from web.parts.licenses import LicenseKind
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
@@ -73,6 +73,15 @@ async def show(request: PageRequest) -> Workshop:
     charts = (
         Chart(title="Spend by key", unit="USD", labels=DAYS, series=layers),
         Chart(title="Latency", unit="ms", labels=DAYS, series=(gaps, layers[1]), kind="lines"),
+        Chart(
+            title="Drift",
+            unit="distance",
+            labels=DAYS,
+            series=(gaps,),
+            kind="lines",
+            levels=(Level("threshold", 130.0),),
+            events=(Event("quarantined", 12),),
+        ),
         Chart(title="Nothing yet", unit="USD", labels=DAYS, series=(Series("none", (0,) * 30),)),
     )
     return Workshop(title="Parts", crumbs=(Crumb("Workshop"), Crumb("Parts")), charts=charts)

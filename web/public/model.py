@@ -64,11 +64,12 @@ class Costs(msgspec.Struct, frozen=True):
 
 
 class VoteAccount(msgspec.Struct, frozen=True):
-    """An account of the reader, and whether it has voted."""
+    """An account of the reader, whether it has voted, and whether it gets a mail at launch."""
 
     id: str
     name: str
     has_voted: bool
+    is_mailed: bool
 
 
 class Typed(msgspec.Struct, frozen=True):
@@ -233,16 +234,23 @@ def _costs(model: Model, row: CatalogueRow, query: ModelQuery) -> Costs:
 
 
 def _voters(readers: list[ReaderAccount], names: Mapping[AccountId, str]) -> tuple[VoteAccount, ...]:
-    return tuple(VoteAccount(wire(AccountId, one.id), names[one.id], one.has_voted) for one in readers)
+    return tuple(VoteAccount(wire(AccountId, one.id), names[one.id], one.has_voted, one.is_mailed) for one in readers)
 
 
 class PostedForm(msgspec.Struct, frozen=True, kw_only=True):
-    """What is posted for one account: a vote, its withdrawal, or evidence about the license."""
+    """What is posted for one account: a vote, a mail at launch, what takes them back, or evidence about the license."""
 
     act: str
     note: str = ""
+    mail_at_launch: bool = False
     text: str = ""
     link: str = ""
+
+
+class _Chosen(msgspec.Struct, frozen=True):
+    """How many addresses the mail would go to."""
+
+    addresses: int
 
 
 class _Anything(msgspec.Struct, frozen=True):
@@ -250,15 +258,25 @@ class _Anything(msgspec.Struct, frozen=True):
 
 
 async def act(request: PageRequest) -> Answer:
-    """Vote for the model, take the vote back, or send evidence, as a member of the account that the path names."""
+    """Vote, choose a mail at launch, take them back, or send evidence, as a member of the path's account."""
     model, form = find(request), request.form_as(PostedForm)
-    path = {"model_id": model.id}
+    path, done = {"model_id": model.id}, form.act
     try:
         match form.act:
             case "vote":
-                await request.run("vote_for_model", _Anything, path=path, body={"note": form.note})
+                await request.run(
+                    "vote_for_model",
+                    _Anything,
+                    path=path,
+                    body={"note": form.note, "mail_at_launch": form.mail_at_launch},
+                )
             case "withdraw":
                 await request.run("withdraw_vote", _Anything, path=path)
+            case "mail":
+                chosen = await request.run("choose_launch_mail", _Chosen, path=path)
+                done = "mail" if chosen.value.addresses else "mail-unread"
+            case "no-mail":
+                await request.run("withdraw_launch_mail", _Anything, path=path)
             case "evidence":
                 body = {"text": form.text, "link": form.link}
                 await request.run("send_license_evidence", _Anything, path=path, body=body)
@@ -267,4 +285,4 @@ async def act(request: PageRequest) -> Answer:
     except OperationRefused as refused:
         sentence = " ".join(fault.message for fault in refused.faults)
         return await page_of(request, model, ModelQuery(), status=refused.status, note_fault=sentence)
-    return Redirect(to=f"/models/{model.id}?done={form.act}#{'license' if form.act == 'evidence' else 'vote'}")
+    return Redirect(to=f"/models/{model.id}?done={done}#{'license' if form.act == 'evidence' else 'vote'}")

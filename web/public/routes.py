@@ -11,6 +11,7 @@ from web.public import (
     models,
     pricing,
     search,
+    shortcuts,
     status,
     unsubscribe,
 )
@@ -25,6 +26,7 @@ PUBLIC: tuple[Route, ...] = (
     Route(path="/status.json", show=status.show_json),
     Route(path="/status.atom", show=status.show_atom),
     Route(path="/search", show=search.show),
+    Route(path="/shortcuts", show=shortcuts.show, act=shortcuts.act),
     Route(path="/docs", show=index.show),
     Route(path="/docs/errors", show=errors.show),
     Route(path="/docs/api", show=reference.show),

@@ -26,6 +26,7 @@ from router.api.admin.exports import operations as exports
 from router.api.admin.grants import operations as grants
 from router.api.admin.incidents import operations as incidents
 from router.api.admin.invoice_maps import operations as invoice_maps
+from router.api.admin.key_policies import operations as key_policies
 from router.api.admin.keys import operations as keys
 from router.api.admin.ledger import operations as ledger
 from router.api.admin.lines import operations as lines
@@ -37,9 +38,11 @@ from router.api.admin.members import operations as members
 from router.api.admin.models import operations as models
 from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
+from router.api.admin.price_impacts import operations as price_impacts
 from router.api.admin.prices import operations as prices
 from router.api.admin.proposals import operations as proposals
 from router.api.admin.provider_invoices import operations as provider_invoices
+from router.api.admin.provider_models import operations as provider_models
 from router.api.admin.providers import operations as providers
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.recharges import operations as recharges
@@ -50,6 +53,7 @@ from router.api.admin.reviews import operations as reviews
 from router.api.admin.schedules import operations as grant_schedules
 from router.api.admin.sellers import operations as sellers
 from router.api.admin.sellers import rates as exchange_rates
+from router.api.admin.spaces import operations as spaces
 from router.api.admin.stopped_addresses import operations as stopped_addresses
 from router.api.admin.topups import operations as topups
 from router.api.admin.usage import operations as usage
@@ -57,8 +61,9 @@ from router.api.admin.votes import operations as votes
 from router.api.admin.waivers import operations as waivers
 
 _nouns = (
-    *(providers, endpoints, models, prices, accounts, account_views, closing, grants, grant_schedules, movements, caps),
-    *(keys, management_keys, members, operators),
+    *(providers, provider_models, endpoints, models, prices, price_impacts, spaces),
+    *(accounts, account_views, closing, grants, grant_schedules, movements, caps),
+    *(keys, management_keys, key_policies, members, operators),
     *(claims, resolutions, waivers, decisions, acceptances, evidence, votes),
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),

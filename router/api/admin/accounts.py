@@ -7,7 +7,7 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, credits_of, list_accounts
-from billing.debt import debts_of, read_debt
+from billing.debt import debts_of, read_balance
 from billing.money import NanoUSD
 from router.admin.accounts import open_account, rename_account, require_account, set_account_status
 from router.api.admin.references import account_of
@@ -17,8 +17,7 @@ from router.api.forms import Body, Page, PageQuery, Patch, Reason, Resource, ans
 from router.api.operation import ALL, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
-from router.identity.key_loading import count_keys
-from router.identity.members import list_members
+from router.identity.account_facts import read_account_facts
 from store.ids import AccountId, wire
 
 operations = Operations("accounts", f"{V1}/accounts")
@@ -133,13 +132,12 @@ async def _change(admin: Write, account_id: str, command: Command[AccountOut]) -
 
 
 async def _out(connection: AsyncConnection, account: Account) -> AccountOut:
-    credit = await credits_of(connection, [account.id])
-    members = await list_members(connection, account.id)
+    balance, facts = await read_balance(connection, account.id), await read_account_facts(connection, account.id)
     return answer_of(
         AccountOut,
         account,
-        credit_usd=credit.get(account.id, NanoUSD(0)),
-        debt_usd=await read_debt(connection, account.id),
-        keys=await count_keys(connection, account.id),
-        members=tuple(member.email for member in members),
+        credit_usd=balance.credit,
+        debt_usd=balance.debt,
+        keys=facts.keys,
+        members=facts.emails,
     )

@@ -37,7 +37,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     ``quota``: what providers grant us, None without Redis. ``receipts``: explanations of calls that are not yet
     written, None where no calls are served. ``stripe``: None where no payments are taken.
     ``held``: what calls in flight hold of an account's credit, None without Redis.
-    ``second_person``: up to which amounts one operator acts alone.
+    ``second_person``: up to which amounts one operator acts alone. ``web_url``: where the pages are.
     """
 
     db: Database
@@ -51,6 +51,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     stripe: StripeConfig | None = None
     second_person: SecondPersonLimits = SecondPersonLimits()
     held: Callable[[AccountId], Awaitable[NanoUSD]] | None = None
+    web_url: str = ""
 
 
 def admin_context(context: RouterContext) -> AdminContext:

@@ -1,5 +1,6 @@
 """``/admin/v1/finance/disputes``: payments that a card's owner disputes."""
 
+from datetime import datetime
 from typing import Annotated, ClassVar
 
 from fastapi import Query
@@ -8,10 +9,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.stripe.dispute_rows import list_disputes
 from billing.stripe.dispute_rules import DisputeStatus
+from router.api.admin.payment_search import PaymentQuery, wanted_of
 from router.api.admin.request import Read
 from router.api.fields import AccountIdText, Instant, TopupIdText, UsdCents
-from router.api.forms import Answer, Page, PageQuery
+from router.api.forms import Answer, Page
 from router.api.operation import ALL, V1, Operations
+from router.errors import InvalidRequest
 
 operations = Operations("disputes", f"{V1}/finance/disputes", tag="Finance")
 
@@ -33,12 +36,28 @@ class DisputeOut(Answer):
     opened_at: Instant
 
 
+class DisputeQuery(PaymentQuery):
+    """Which disputes are listed."""
+
+    status: DisputeStatus | None = Field(None, description="Those in this state.")
+
+    def before(self) -> tuple[datetime, str] | None:
+        """The last dispute of the page before. Raises ``InvalidRequest``."""
+        at, _, known = (self.after() or "").partition(" ")
+        try:
+            return (datetime.fromisoformat(at), known) if at else None
+        except ValueError:
+            raise InvalidRequest("'cursor' is the next_cursor of the page before.", param="cursor") from None
+
+
 @operations.get("", verb="list", summary="List disputes", roles=ALL)
-async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[DisputeOut]:
-    """All disputes, in the order of Stripe's ids."""
+async def list_(admin: Read, query: Annotated[DisputeQuery, Query()]) -> Page[DisputeOut]:
+    """Disputes, the newest first."""
+    before = query.before()
 
     async def ask(connection: AsyncConnection) -> list[DisputeOut]:
-        rows = await list_disputes(connection, after=query.after(), most=query.limit + 1)
+        wanted = await wanted_of(connection, query, query.status)
+        rows = await list_disputes(connection, wanted, before=before, most=query.limit + 1)
         return [
             DisputeOut(
                 id=row.id,
@@ -52,4 +71,4 @@ async def list_(admin: Read, query: Annotated[PageQuery, Query()]) -> Page[Dispu
             for row in rows
         ]
 
-    return admin.page(query, await admin.read(ask), lambda row: row.id)
+    return admin.page(query, await admin.read(ask), lambda row: f"{row.opened_at.isoformat()} {row.id}")

@@ -8,7 +8,10 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD
+from billing.prices import list_prices
+from router.admin.price_impact import measure_cost
 from router.api.admin.check_reports import TestOut, run_test
+from router.api.admin.price_impacts import ImpactOut, cost_impact
 from router.api.admin.references import Lookups, model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import EndpointIdText, Limit, ModelRef, ProviderIdText, ProviderRef, UsdNotNegative
@@ -36,10 +39,10 @@ from router.registry.endpoints import (
     move_manually,
     register_endpoint,
 )
-from router.registry.indexes import ProviderRecord
+from router.registry.indexes import PriceIndex, ProviderRecord
 from router.registry.providers import load_provider_record
 from router.registry.specs import EndpointSpec
-from router.values import EndpointState, QuarantineCause
+from router.values import Endpoint, EndpointState, QuarantineCause
 from router.verification.check_report import CheckReport, OnChecked
 from router.verification.endpoint_check import CheckRequest, check_endpoint
 from store.ids import EndpointId, wire
@@ -86,7 +89,7 @@ class EndpointEdit(EndpointFacts, Patch):
 class EndpointOut(EndpointFacts, Resource):
     """An endpoint."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"cost_source"})
+    volatile: ClassVar[frozenset[str]] = frozenset({"cost_source", "impact"})
     columns: ClassVar[tuple[str, ...]] = (
         "id",
         "model",
@@ -111,6 +114,7 @@ class EndpointOut(EndpointFacts, Resource):
     space: str
     upstream_space: str | None
     cost_source: str | None = Field(description="Where an imported cost is from; null: ours.")
+    impact: ImpactOut | None = Field(None, description="In a dry run of another cost: whose calls it touches.")
     object: Literal["endpoint"] = "endpoint"
 
 
@@ -187,6 +191,8 @@ async def retrieve(admin: Read, endpoint_id: EndpointIdText) -> EndpointOut:
 async def edit(admin: Edit, endpoint_id: EndpointIdText, body: EndpointEdit) -> EndpointOut:
     """Change what is given. A live endpoint keeps its upstream model.
 
+    A dry run of another cost says whose calls it touches.
+
     Other numerics or input types take it out of traffic until it passes its probes, which are due at once. A cost of 0
     that may be forgotten is asked about: 409.
     """
@@ -198,7 +204,10 @@ async def edit(admin: Edit, endpoint_id: EndpointIdText, body: EndpointEdit) -> 
             record = await load_provider_record(work.connection, before.provider_id)
             require_cost(spec.cost_nano_per_mtok, record, allowed=body.given().get("allow_zero_cost", False))
         await edit_endpoint(work, endpoint_id, spec)
-        return await _out(work.connection, endpoint_id)
+        out = await _out(work.connection, endpoint_id)
+        if not admin.dry_run or spec.cost_nano_per_mtok == before.cost_nano_per_mtok:
+            return out
+        return out.model_copy(update={"impact": await _impact(work, before, NanoUSD(spec.cost_nano_per_mtok))})
 
     return await _change(admin, endpoint_id, command)
 
@@ -263,6 +272,11 @@ async def _test(admin: Write, endpoint_id: EndpointId, body: EndpointActivation,
             )
 
     return await run_test(admin, test)
+
+
+async def _impact(work: UnitOfWork, before: Endpoint, cost: NanoUSD) -> ImpactOut:
+    price = PriceIndex(await list_prices(work.connection)).current(before.model_id, work.now)
+    return cost_impact(await measure_cost(work.connection, before, cost, work.now), before, cost, price)
 
 
 async def _change(admin: Write, endpoint_id: EndpointId, command: Command[EndpointOut]) -> EndpointOut:

@@ -18,11 +18,11 @@ from router.api.admin.references import Lookups, model_of
 from router.api.cap_forms import VOLATILE, CapForm, CapOut, cap_of, cap_out
 from router.api.fields import AccountIdText, Instant, KeyIdText, Limit, Usd, text_of
 from router.api.forms import Answer, Body, Form, Patch, Resource, answer_of
+from router.api.network_form import NETWORKS, NetworkText
 from router.changes.transaction import UnitOfWork
 from router.errors import InvalidRequest
-from router.identity.key_commands import IssuedKey, KeySpec, KeyView
-from router.identity.key_uses import read_key_uses
-from router.statistics.collect import KeyUse
+from router.identity.key_commands import IssuedKey
+from router.identity.key_views import KeySpec, KeyView
 from store.postgres import now_of
 
 DEFAULT = Limits()
@@ -52,13 +52,16 @@ class KeyFacts(Form):
     caps: tuple[CapForm, ...] = Field(
         (), description="The most it may spend per period: at most one cap of each period. Given, it replaces them all."
     )
-    expires_at: Instant | None = Field(None, description="When it stops; null: never.")
+    expires_at: Instant | None = Field(
+        None, description="When it stops; null: never, or at the end of the longest life that the account allows."
+    )
+    networks: tuple[NetworkText, ...] = Field((), description=NETWORKS)
 
 
 class KeyEdit(KeyFacts, Patch):
-    """What is given is changed; null takes the cap or the expiry away, an empty list of models allows every one.
+    """What is given is changed; null takes the cap or the expiry away, an empty list of caps takes all away.
 
-    An empty list of caps takes all away.
+    An empty list of models or of networks allows every one.
     """
 
 
@@ -81,7 +84,7 @@ class KeyOut(KeyFacts, Resource):
 
     once: ClassVar[frozenset[str]] = frozenset({"key"})
     volatile: ClassVar[frozenset[str]] = frozenset(
-        {"old_secrets", "cap_spent_usd", "cap_left_usd", "cap_resets_at", "last_use"}
+        {"old_secrets", "exceeds_max_life", "cap_spent_usd", "cap_left_usd", "cap_resets_at", "last_use"}
     )
     columns: ClassVar[tuple[str, ...]] = (
         *("id", "account", "name", "shown_as", "state", "expires_at", "cap_left_usd", "cap_resets_at"),
@@ -100,6 +103,9 @@ class KeyOut(KeyFacts, Resource):
     )
     old_secrets: tuple[OldSecret, ...] = Field(description="Those that still work, the first to end first.")
     last_use: LastUse | None = Field(description="Null: never used.")
+    exceeds_max_life: bool = Field(
+        description="It works for longer than the account lets a new key work: edit its expiry, or rotate it."
+    )
     caps: tuple[CapOut, ...] = Field(description="Its caps, total first, then month, then day.")
     cap_spent_usd: Usd | None = Field(
         description="What calls of the cap's present period were charged; null without a cap. A call in flight counts "
@@ -172,21 +178,21 @@ async def key_out(connection: AsyncConnection, view: KeyView) -> KeyOut:
 async def keys_out(connection: AsyncConnection, views: Sequence[KeyView]) -> list[KeyOut]:
     """Keys as they are answered, with what is left of their caps and when they were used last."""
     use = await read_key_caps(connection, {view.id: view.spec.caps for view in views}, await now_of(connection))
-    uses = await read_key_uses(connection, [view.id for view in views])
-    return [_answer(view, use[view.id], uses.get(view.id)) for view in views]
+    return [_answer(view, use[view.id]) for view in views]
 
 
-def _answer(view: KeyView, caps: Sequence[CapUse], last_use: KeyUse | None) -> KeyOut:
-    spec, first = view.spec, next(iter(caps), None)
-    state = "revoked" if view.revoked_at is not None else "paused" if view.paused else "active"
+def _answer(view: KeyView, caps: Sequence[CapUse]) -> KeyOut:
+    spec, first, last_use = view.spec, next(iter(caps), None), view.last_use
     return answer_of(
         KeyOut,
         view,
-        **{name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at")},
+        **{
+            name: getattr(spec, name) for name in ("name", "use", "models", "allow_token_ids", "expires_at", "networks")
+        },
         **msgspec.structs.asdict(spec.limits),
         account=view.account_id,
         shown_as=view.masked,
-        state=state,
+        state=view.state,
         cap=None if first is None else CapForm(amount_usd=first.cap.amount, period=first.cap.period),
         caps=tuple(cap_out(use) for use in caps),
         old_secret_works_until=view.previous_until,

@@ -17,17 +17,8 @@ from router.api.fields import AccountRef, KeyIdText
 from router.api.forms import Body, Page, PageQuery
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.identity.key_commands import (
-    KeySpec,
-    change_key,
-    create_key,
-    end_old_secrets,
-    get_key,
-    list_keys,
-    pause_key,
-    revoke_key,
-    rotate_key,
-)
+from router.identity.key_commands import change_key, create_key, end_old_secrets, pause_key, revoke_key, rotate_key
+from router.identity.key_views import KeySpec, get_key, list_keys
 from store.ids import KeyId, wire
 
 operations = Operations("keys", f"{V1}/keys")
@@ -92,7 +83,9 @@ async def edit(admin: Edit, key_id: KeyIdText, body: KeyEdit) -> KeyOut:
     async def command(work: UnitOfWork) -> KeyOut:
         before = (await get_key(work.connection, key_id, locked=True)).spec
         spec = await spec_of(work.connection, before, body.given(), Lookups())
-        return await key_out(work.connection, await change_key(work, key_id, spec))
+        return await key_out(
+            work.connection, await change_key(work, key_id, spec, sets_expiry="expires_at" in body.given())
+        )
 
     return await _change(admin, key_id, command)
 

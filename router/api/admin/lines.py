@@ -12,7 +12,7 @@ from billing.overdue import Exposure
 from router.admin.lines import change_line, end_line, open_line, require_line
 from router.api.admin.references import account_of
 from router.api.admin.request import Edit, Read, Write
-from router.api.fields import AccountIdText, AccountRef, Instant, Usd, UsdAboveZero
+from router.api.fields import AccountIdText, AccountRef, Flag, Instant, Usd, UsdAboveZero
 from router.api.forms import Body, Page, PageQuery, Patch, Resource, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.second_person import MoneyKind
@@ -76,7 +76,7 @@ class LineQuery(PageQuery):
     """Which lines are listed."""
 
     account: AccountRef | None = Field(None, description="That of one account.")
-    overdue: bool = Field(False, description="Only those with an invoice that is overdue.")
+    overdue: Flag = Field(False, description="1: only those with an invoice that is overdue.")
 
 
 @operations.get("", verb="list", summary="List credit lines", roles=ALL)

@@ -7,13 +7,20 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.api.admin.references import account_of
-from router.api.admin.request import Read, Write
+from router.api.admin.request import Edit, Read, Write
 from router.api.fields import AccountRef, ManagementKeyIdText
 from router.api.forms import Body, Form, Page, PageQuery
-from router.api.management_key_forms import ManagementKeyFacts, ManagementKeyOut, management_key_out, spec_of
+from router.api.management_key_forms import (
+    ManagementKeyEdit,
+    ManagementKeyFacts,
+    ManagementKeyOut,
+    management_key_out,
+    spec_of,
+)
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.management_keys import (
+    change_management_key,
     create_management_key,
     get_management_key,
     list_management_keys,
@@ -82,6 +89,21 @@ async def retrieve(admin: Read, key_id: ManagementKeyIdText) -> ManagementKeyOut
         return management_key_out(await get_management_key(connection, key_id))
 
     return await admin.read(ask)
+
+
+@operations.patch(ONE, verb="edit", summary="Edit a management key", roles=OPS)
+async def edit(admin: Edit, key_id: ManagementKeyIdText, body: ManagementKeyEdit) -> ManagementKeyOut:
+    """Replace the networks from which it may be used, from the next request on."""
+
+    async def command(work: UnitOfWork) -> ManagementKeyOut:
+        before = await get_management_key(work.connection, key_id, locked=True)
+        networks = body.given().get("networks", before.networks)
+        return management_key_out(await change_management_key(work, key_id, networks))
+
+    async def current(work: UnitOfWork) -> ManagementKeyOut:
+        return management_key_out(await get_management_key(work.connection, key_id, locked=True))
+
+    return await admin.change(command, current=current)
 
 
 @operations.post(f"{ONE}/revoke", verb="revoke", summary="Revoke a management key", roles=OPS)

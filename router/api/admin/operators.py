@@ -66,7 +66,7 @@ class OperatorInvite(Body):
 class OperatorInvitationOut(Resource):
     """An invitation to become an operator, or to register a passkey in place of one that was lost."""
 
-    once: ClassVar[frozenset[str]] = frozenset({"path"})
+    once: ClassVar[frozenset[str]] = frozenset({"path", "url"})
 
     id: InvitationIdText
     email: str
@@ -78,6 +78,7 @@ class OperatorInvitationOut(Resource):
         description="The page that registers the passkey, as it is mailed: whoever opens it is the operator. In the "
         "answer to its making and that answer's replays alone.",
     )
+    url: str | None = Field(None, description="The same with the address of the pages (GIGAROUTER_WEB_URL).")
     object: Literal["operator_invitation"] = "operator_invitation"
 
 
@@ -112,7 +113,7 @@ async def invite(admin: Write, body: OperatorInvite) -> OperatorInvitationOut:
     async def command(work: UnitOfWork) -> OperatorInvitationOut:
         role = body.role or (await _operator(work, body.email, None)).role
         invitation, path = await invite_operator(work, body.email, role, invited_by=work.actor)
-        return _invitation_out(invitation).model_copy(update={"path": path})
+        return _invitation_out(invitation).model_copy(update={"path": path, "url": f"{admin.context.web_url}{path}"})
 
     return await admin.change(command)
 

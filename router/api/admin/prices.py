@@ -14,7 +14,9 @@ from billing.contracts.prices import find_price
 from billing.contracts.store import list_terms
 from billing.money import Price
 from billing.prices import list_prices
+from router.admin.price_impact import measure_price
 from router.admin.prices import set_price
+from router.api.admin.price_impacts import ImpactOut, price_impact
 from router.api.admin.references import model_of
 from router.api.admin.request import Read, Write
 from router.api.fields import (
@@ -39,6 +41,7 @@ operations = Operations("prices", f"{V1}/prices")
 class PriceOut(Resource):
     """A model's price in USD per million tokens from an instant on."""
 
+    volatile: ClassVar[frozenset[str]] = frozenset({"impact"})
     columns: ClassVar[tuple[str, ...]] = (
         "id",
         "model",
@@ -56,6 +59,9 @@ class PriceOut(Resource):
     in_force: bool = Field(description="Whether it is what a call is charged now.")
     account: AccountIdText | None = Field(None, description="Whose price it is by a contract; null: a list price.")
     contract: ContractIdText | None = Field(None, description="The contract that made it; null: a list price.")
+    impact: ImpactOut | None = Field(
+        None, description="In a dry run of setting it: whom it touches; `gigarouter admin price-impacts list` has all."
+    )
     currency: Literal["USD"] = "USD"
     object: Literal["price"] = "price"
 
@@ -92,7 +98,7 @@ async def list_(admin: Read, query: Annotated[PriceQuery, Query()]) -> Page[Pric
 
 @operations.post("", verb="create", summary="Set a price", roles=MONEY, status=201)
 async def create(admin: Write, body: PriceCreate) -> PriceOut:
-    """Set a model's price from an instant on; calls that were made keep theirs."""
+    """Set a model's price from an instant on; calls that were made keep theirs. A dry run says whom it touches."""
 
     async def command(work: UnitOfWork) -> PriceOut:
         price = await set_price(
@@ -103,7 +109,10 @@ async def create(admin: Write, body: PriceCreate) -> PriceOut:
             batch_nano_per_mtok=body.batch_usd_per_mtok,
             note=body.note,
         )
-        return _out(price, in_force=price.effective_at <= work.now)
+        out = _out(price, in_force=price.effective_at <= work.now)
+        if not admin.dry_run:
+            return out
+        return out.model_copy(update={"impact": await _impact(work, price)})
 
     return await admin.change(command)
 
@@ -122,6 +131,13 @@ async def retrieve(admin: Read, price_id: PriceIdText) -> PriceOut:
         raise NotFound(f"There is no price {wire(PriceId, price_id)}.", param="price")
 
     return await admin.read(ask)
+
+
+async def _impact(work: UnitOfWork, price: Price) -> ImpactOut:
+    others = [one for one in await list_prices(work.connection) if one.id != price.id]
+    before = PriceIndex(others).current(price.model_id, price.effective_at)
+    measured = await measure_price(work.connection, price, work.now)
+    return await price_impact(work.connection, measured, price.model_id, before, price)
 
 
 async def _prices(connection: AsyncConnection, now: datetime) -> list[PriceOut]:

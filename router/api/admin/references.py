@@ -3,19 +3,21 @@
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.accounts import Account, accounts_named, get_account
 from catalog import models
 from catalog.errors import CatalogError, ModelUnknown
+from catalog.tables import ModelAliasRow, ModelRow
 from catalog.values import Model
 from router.api.admin.request import refusal_of
 from router.errors import Conflict, NotFound, Refusal
-from router.identity.key_commands import KeyView, get_key, keys_named
+from router.identity.key_views import KeyView, get_key, keys_named
 from router.identity.members import Member, get_member, members_of_email
 from router.registry.providers import ProviderView, find_provider, get_provider
 from router.request.body import printable_excerpt
-from store.ids import AccountId, KeyId, MemberId, ProviderId, parse
+from store.ids import AccountId, KeyId, MemberId, ModelId, ProviderId, parse
 
 T = TypeVar("T")
 # So many faults are in one sentence; all are in the details.
@@ -108,6 +110,13 @@ async def model_of(connection: AsyncConnection, text: str, *, locked: bool = Fal
         return found
     await models.lock(connection, found.id)
     return await models.get(connection, found.id)
+
+
+async def model_id_of(connection: AsyncConnection, text: str) -> ModelId:
+    """The id of a model by its id or an alias, in one statement. Raises ``ModelUnknown``, naming the nearest."""
+    by_alias = select(ModelAliasRow.model_id).where(ModelAliasRow.alias == text)
+    found = await connection.scalar(select(ModelRow.id).where(ModelRow.id == text).union_all(by_alias).limit(1))
+    return (await model_of(connection, text)).id if found is None else ModelId(found)
 
 
 async def provider_of(connection: AsyncConnection, text: str, *, locked: bool = False) -> ProviderView:

@@ -7,13 +7,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import NanoUSD, to_usd
+from billing.stripe.refund_rules import RefundStatus
 from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
 from billing.stripe.values import nano_of
 from router.admin.payments import place_refund
+from router.api.admin.payment_search import PaymentQuery, wanted_of
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, AccountRef, RefundIdText, TopupIdText, UsdCents, text_of
-from router.api.forms import Answer, Body, Page, PageQuery
+from router.api.forms import Answer, Body, Page
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.api.payment_answers import RefundFacts, refund_facts
 from router.changes.audit import Change
@@ -54,10 +56,10 @@ class RefundOrderForm(Body):
     reason: Annotated[str, text_of(500)] = Field(description="Why, for whoever looks next.")
 
 
-class RefundQuery(PageQuery):
+class RefundQuery(PaymentQuery):
     """Which refunds are listed."""
 
-    account: AccountRef | None = Field(None, description="Those of one account.")
+    status: RefundStatus | None = Field(None, description="Those in this state.")
 
 
 @operations.get("", verb="list", name="admin_list_refunds", summary="List refunds", roles=ALL)
@@ -66,8 +68,8 @@ async def list_(admin: Read, query: Annotated[RefundQuery, Query()]) -> Page[Ref
     after = query.after_id(RefundId)
 
     async def ask(connection: AsyncConnection) -> list[RefundLine]:
-        account = await account_of(connection, query.account) if query.account else None
-        rows = await list_refunds(connection, account.id if account else None, before=after, most=query.limit + 1)
+        wanted = await wanted_of(connection, query, query.status)
+        rows = await list_refunds(connection, wanted, before=after, most=query.limit + 1)
         return [_line(row) for row in rows]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(RefundId, row.id))

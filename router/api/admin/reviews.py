@@ -8,8 +8,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.stripe.reviews import Review, list_reviews
 from router.admin.payments import resolve_review
+from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
-from router.api.fields import AccountIdText, Flag, Instant, ReviewIdText, TopupIdText, text_of
+from router.api.fields import AccountIdText, AccountRef, Flag, Instant, ReviewIdText, TopupIdText, text_of
 from router.api.forms import Answer, Body, Page, PageQuery, answer_of
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.changes.transaction import UnitOfWork
@@ -44,6 +45,7 @@ class Resolution(Body):
 class ReviewQuery(PageQuery):
     """Which part of the queue is listed."""
 
+    account: AccountRef | None = Field(None, description="That of one account.")
     all: Flag = Field(False, description="1: what is resolved, too.")
 
 
@@ -54,7 +56,10 @@ async def list_(admin: Read, query: Annotated[ReviewQuery, Query()]) -> Page[Rev
 
     async def ask(connection: AsyncConnection) -> list[ReviewOut]:
         position = None if after is None else ReviewId(after)
-        rows = await list_reviews(connection, is_open=not query.all, after=position, most=query.limit + 1)
+        account = (await account_of(connection, query.account)).id if query.account else None
+        rows = await list_reviews(
+            connection, is_open=not query.all, account_id=account, after=position, most=query.limit + 1
+        )
         return [_out(row) for row in rows]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(ReviewId, row.id))

@@ -7,13 +7,15 @@ from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.money import to_usd
+from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.topups import Topup, find_topup, list_topups
 from billing.stripe.values import nano_of
 from router.admin.payments import place_topup
+from router.api.admin.payment_search import PaymentQuery, wanted_of
 from router.api.admin.references import account_of
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, AccountRef, TopupIdText, UsdCents
-from router.api.forms import Body, Page, PageQuery, Resource
+from router.api.forms import Body, Page, Resource
 from router.api.operation import ALL, MONEY, V1, Operations
 from router.api.payment_answers import TopupFacts, topup_facts
 from router.changes.audit import Change
@@ -47,10 +49,10 @@ class TopupOrder(Body):
     save_card: bool = Field(False, description="Keep the card at Stripe.")
 
 
-class TopupQuery(PageQuery):
+class TopupQuery(PaymentQuery):
     """Which top-ups are listed."""
 
-    account: AccountRef | None = Field(None, description="Those of one account.")
+    status: TopupStatus | None = Field(None, description="Those in this state.")
 
 
 @operations.get("", verb="list", name="admin_list_topups", summary="List top-ups", roles=ALL)
@@ -59,8 +61,8 @@ async def list_(admin: Read, query: Annotated[TopupQuery, Query()]) -> Page[Topu
     after = query.after_id(TopupId)
 
     async def ask(connection: AsyncConnection) -> list[TopupRow]:
-        account = await account_of(connection, query.account) if query.account else None
-        rows = await list_topups(connection, account.id if account else None, before=after, most=query.limit + 1)
+        wanted = await wanted_of(connection, query, query.status)
+        rows = await list_topups(connection, wanted, before=after, most=query.limit + 1)
         return [_row(row) for row in rows]
 
     return admin.page(query, await admin.read(ask), lambda row: wire(TopupId, row.id))

@@ -11,7 +11,7 @@ from billing.usage import GroupBy, UsageSum
 from router.api.fields import AccountIdText, ProviderIdText, Usd
 from router.api.periods import Period
 from router.api.usage_report import Report, UsageRow, UsageSums, csv_bytes, sums_of, totals_of
-from router.identity.key_commands import key_names
+from router.identity.key_views import key_names
 from router.registry.indexes import SANDBOX_PROVIDER
 from router.registry.providers import list_providers
 from store.ids import AccountId, KeyId, ProviderId

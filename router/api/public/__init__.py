@@ -19,7 +19,9 @@ from router.api.public.evidence import operations as evidence
 from router.api.public.first_page import operations as first_page
 from router.api.public.grants import operations as grants
 from router.api.public.invitations import operations as invitations
+from router.api.public.key_policy import operations as key_policy
 from router.api.public.keys import operations as keys
+from router.api.public.launch_mail import operations as launch_mail
 from router.api.public.licenses import acceptances
 from router.api.public.licenses import operations as licenses
 from router.api.public.management_keys import operations as management_keys
@@ -48,6 +50,7 @@ from router.api.public.webhooks import operations as webhooks
 operations = [
     *(
         votes,
+        launch_mail,
         model_endpoints,
         evidence,
         models,
@@ -67,6 +70,6 @@ operations = [
     *(members, invitations),
     *(me, sessions, passkeys),
     *(topups, refunds, recharge, portal),
-    *(keys, management_keys, principal, device, licenses, acceptances, alerts, audit),
+    *(keys, management_keys, key_policy, principal, device, licenses, acceptances, alerts, audit),
     *(calls, requests, quotes, usage, openai_usage, stripe_webhook, unsubscribe, first_page),
 ]

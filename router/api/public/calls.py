@@ -23,7 +23,7 @@ from router.explain.call_csv import copy_calls
 from router.explain.call_log import Outcome
 from router.explain.calls import CallFilter, CallPage, LoggedCall, list_calls
 from router.explain.receipts import KEPT_DAYS
-from router.identity.key_commands import key_names
+from router.identity.key_views import key_names
 from router.identity.scopes import Scope
 from store.ids import AccountId, KeyId, ModelId, RequestId, wire
 

@@ -1,15 +1,17 @@
 """``/v1/device``: a command line logs in by a code that it shows (RFC 8628), and a member approves it.
 
-The two operations of the device need no key; the RFC's error codes are the ``code`` of our envelope. The other three
-are those of the page ``/device``, for a member who is signed in: a management key approves nothing.
+The two operations of the device need no key. They take JSON, with the RFC's error codes as the ``code`` of our
+envelope, and forms of OAuth clients, which get errors as the RFC has them (:mod:`router.api.oauth_form`). The other
+three are those of the page ``/device``, for a member who is signed in: a management key approves nothing.
 """
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 from pydantic import Field
 
+from router.api.admin.request import NO_STORE
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import AccountIdText, Instant
 from router.api.forms import Answer, Body, answer_of
@@ -36,12 +38,13 @@ from router.identity.device_logins import (
     shown_code,
     take_login,
 )
+from router.identity.key_policies import clamped_expiry
 from router.identity.management_keys import ManagementKeySpec, create_management_key
 from router.identity.members import get_member
 from router.identity.people.limits import count_try
 from router.identity.principals import MemberPrincipal
 from router.identity.scopes import Scope
-from router.statistics.collect import network_of
+from router.statistics.collect import text_of_network
 from store.ids import AccountId, MemberId, wire
 
 operations = Operations("device", "/v1/device", tag="Account", one="device_login", who=Who.ANYONE)
@@ -114,14 +117,15 @@ class DeviceApproval(Body):
     scopes: tuple[Scope, ...] | None = Field(None, description="Null: what it wants, as far as the member has it.")
 
 
-@operations.post("/code", verb="begin", summary="Begin a login of a device")
-async def begin(request: Request, body: DeviceCodeCreate, _: _Checked) -> DeviceCodeOut:
+@operations.post("/code", verb="begin", summary="Begin a login of a device", takes_form=True)
+async def begin(request: Request, response: Response, body: DeviceCodeCreate, _: _Checked) -> DeviceCodeOut:
     """A code for a member to type, and a secret for the device to ask with; both last ten minutes."""
+    response.headers.update(NO_STORE)
     exchange: Exchange = request.scope[EXCHANGE]
     context: RouterContext = request.app.state.context
     exchange.holds_secret = True
     scopes = _scopes(body.scope)
-    network = network_of(exchange.client_address)
+    network = text_of_network(exchange.client_address())
     await count_try(context.db, CODES_OF_NETWORK, network or "")
     secret, login = await ask_postgres(
         context,
@@ -138,9 +142,10 @@ async def begin(request: Request, body: DeviceCodeCreate, _: _Checked) -> Device
     )
 
 
-@operations.post("/token", verb="finish", summary="Finish a login of a device", shows_once=True)
-async def finish(request: Request, body: DeviceTokenCreate, _: _Checked) -> DeviceTokenOut:
+@operations.post("/token", verb="finish", summary="Finish a login of a device", shows_once=True, takes_form=True)
+async def finish(request: Request, response: Response, body: DeviceTokenCreate, _: _Checked) -> DeviceTokenOut:
     """The management key, once a member has approved; before that 400 `authorization_pending`, or `slow_down`."""
+    response.headers.update(NO_STORE)
     exchange: Exchange = request.scope[EXCHANGE]
     context: RouterContext = request.app.state.context
     try:
@@ -155,14 +160,11 @@ async def finish(request: Request, body: DeviceTokenCreate, _: _Checked) -> Devi
         approved = await poll_login(work.connection, body.device_code, work.now)
         member = await get_member(work.connection, member_id)
         await take_login(work, approved)
-        spec = ManagementKeySpec(
-            f"{approved.client or 'device'} of {member.email}"[:200],
-            frozenset(approved.scopes),
-            work.now + KEY_LASTS,
-            member_id,
-        )
-        key, _view = await create_management_key(work, account_id, spec)
-        return _token(key, approved, account_id, work.now + KEY_LASTS)
+        until = await clamped_expiry(work.connection, account_id, work.now + KEY_LASTS, work.now)
+        name = f"{approved.client or 'device'} of {member.email}"[:200]
+        spec = ManagementKeySpec(name, frozenset(approved.scopes), until, member_id)
+        key, view = await create_management_key(work, account_id, spec)
+        return _token(key, approved, account_id, view.expires_at or work.now + KEY_LASTS)
 
     return await transact(context.db, Actor(wire(MemberId, member_id)), command)
 

@@ -33,6 +33,7 @@ async def embeddings(exchange: Exchange, context: RouterContext, send: Send) -> 
         lane=lane,
         wait_s=wait_s,
         trace=exchange.trace,
+        client_address=exchange.client_address,
     )
     answer = await embed(call, context)
     answer.headers.extend(exchange.applied_headers)

@@ -19,17 +19,8 @@ from router.api.forms import Body, Page, PageQuery
 from router.api.operation import Operations, Who
 from router.api.public.account_request import AccountEdit, AccountRead, AccountWrite
 from router.changes.transaction import UnitOfWork
-from router.identity.key_commands import (
-    KeySpec,
-    KeyView,
-    change_key,
-    create_key,
-    end_old_secrets,
-    list_keys,
-    pause_key,
-    revoke_key,
-    rotate_key,
-)
+from router.identity.key_commands import change_key, create_key, end_old_secrets, pause_key, revoke_key, rotate_key
+from router.identity.key_views import KeySpec, KeyView, list_keys
 from router.identity.own_keys import get_own_key, require_few_key_changes, require_limits, require_room_for_key
 from router.identity.scopes import Scope
 from store.ids import KeyId, wire
@@ -107,7 +98,9 @@ async def edit(request: AccountEdit, key_id: KeyIdText, body: OwnKeyEdit) -> Key
     async def change(work: UnitOfWork, before: KeyView) -> KeyOut:
         spec = await spec_of(work.connection, before.spec, body.given(), Lookups())
         require_limits(spec, before.spec.limits)
-        return await key_out(work.connection, await change_key(work, key_id, spec))
+        return await key_out(
+            work.connection, await change_key(work, key_id, spec, sets_expiry="expires_at" in body.given())
+        )
 
     return await _change(request, key_id, change)
 

@@ -8,11 +8,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from router.admin.own_changes import require_few_changes
 from router.api.fields import ManagementKeyIdText
 from router.api.forms import Body, Page, PageQuery
-from router.api.management_key_forms import ManagementKeyFacts, ManagementKeyOut, management_key_out, spec_of
+from router.api.management_key_forms import (
+    ManagementKeyEdit,
+    ManagementKeyFacts,
+    ManagementKeyOut,
+    management_key_out,
+    spec_of,
+)
 from router.api.operation import Operations, Who
-from router.api.public.account_request import AccountRead, AccountWrite
+from router.api.public.account_request import AccountEdit, AccountRead, AccountWrite
 from router.changes.transaction import UnitOfWork
 from router.identity.management_keys import (
+    change_management_key,
     create_management_key,
     get_management_key,
     list_management_keys,
@@ -72,6 +79,22 @@ async def retrieve(request: AccountRead, key_id: ManagementKeyIdText) -> Managem
         return management_key_out(await get_management_key(connection, key_id, request.account_id))
 
     return await request.read(ask)
+
+
+@operations.patch(ONE, verb="edit", name="edit_own_management_key", summary="Edit a management key", scope=Scope.OWNER)
+async def edit(request: AccountEdit, key_id: ManagementKeyIdText, body: ManagementKeyEdit) -> ManagementKeyOut:
+    """Replace the networks from which it may be used, from the next request on."""
+
+    async def command(work: UnitOfWork) -> ManagementKeyOut:
+        await require_few_changes(work, request.account_id, "management_key", "management keys")
+        before = await get_management_key(work.connection, key_id, request.account_id, locked=True)
+        networks = body.given().get("networks", before.networks)
+        return management_key_out(await change_management_key(work, key_id, networks, request.account_id))
+
+    async def current(work: UnitOfWork) -> ManagementKeyOut:
+        return management_key_out(await get_management_key(work.connection, key_id, request.account_id, locked=True))
+
+    return await request.change(command, current=current)
 
 
 @operations.post(

@@ -6,6 +6,7 @@ from fastapi import Query
 from pydantic import Field
 
 from billing.stripe.refunds import RefundOrder, RefundRow, list_refunds
+from billing.stripe.search import Wanted
 from router.admin.payments import place_refund
 from router.api.fields import TopupIdText, UsdCents
 from router.api.forms import Answer, Body, Page, PageQuery
@@ -59,7 +60,9 @@ async def create(request: MoneyRequest, body: RefundCreate) -> RefundsOut:
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[RefundOut]:
     """The account's refunds, the newest first."""
     before, most, account_id = query.after_id(RefundId), query.limit + 1, request.account_id
-    found = await ask_postgres(request.context, lambda tx: list_refunds(tx, account_id, before=before, most=most))
+    found = await ask_postgres(
+        request.context, lambda tx: list_refunds(tx, Wanted(account_id=account_id), before=before, most=most)
+    )
     rows = [refund_out(row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(RefundId, row.id))
 

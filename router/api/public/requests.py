@@ -7,6 +7,7 @@ from router.api.operation import Operations, Who
 from router.api.public.request import Private
 from router.api.request_ids import RequestIdText, unknown
 from router.api.structs import StructValue
+from router.errors import NetworkNotAllowed
 from router.explain.explanation import CompletedCall
 from router.explain.receipts import ReceiptBuffer, find_call, may_be_unwritten
 from router.explain.views import RequestOut, customer_view
@@ -19,7 +20,8 @@ def remember(exchange: Exchange, receipts: ReceiptBuffer) -> None:
     """Keep what became of a call whose key is known, and that a key was used; called for every exchange at its end."""
     trace, refusal = exchange.trace, exchange.refusal
     key = exchange.caller.key if exchange.caller is not None else trace.key if trace is not None else None
-    if key is not None and not key.is_trial:
+    # A key that is tried from a network that it does not have is not used: its last use says who uses it.
+    if key is not None and not key.is_trial and not isinstance(refusal, NetworkNotAllowed):
         receipts.statistics.note_use(key.id, exchange.now, exchange.client_address, exchange.user_agent)
     if trace is None or trace.key is None:
         return

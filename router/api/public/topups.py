@@ -6,6 +6,7 @@ from fastapi import Path, Query, Response
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.stripe.search import Wanted
 from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.topups import Topup, find_topup, list_topups
 from router.admin.payments import place_topup, require_stripe
@@ -67,7 +68,9 @@ async def create(request: MoneyRequest, body: TopupCreate, response: Response) -
 async def list_(request: Private, query: Annotated[PageQuery, Query()]) -> Page[TopupOut]:
     """The account's top-ups, the newest first."""
     before, most, account_id = query.after_id(TopupId), query.limit + 1, request.account_id
-    found = await ask_postgres(request.context, lambda tx: list_topups(tx, account_id, before=before, most=most))
+    found = await ask_postgres(
+        request.context, lambda tx: list_topups(tx, Wanted(account_id=account_id), before=before, most=most)
+    )
     rows = [_seen(request, row) for row in found]
     return request.paging.page(query, rows, lambda row: wire(TopupId, row.id))
 

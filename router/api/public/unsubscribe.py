@@ -11,6 +11,7 @@ from mail.kinds import KINDS
 from mail.stopped import StopReason
 from mail.topics import TOPICS
 from mail.values import Topic
+from router.admin.launch_mails import end_unread
 from router.api.forms import Answer
 from router.api.operation import OperationRequest, Operations, Who
 from router.context import RouterContext
@@ -62,6 +63,8 @@ async def _answer(request: LinkRequest, link: str, *, stops: bool) -> Subscripti
                 raise NotFound("There is no such link, or it has ended.", param="link")
             if stops:
                 await stopped.stop(tx, found[0], StopReason.UNSUBSCRIBED, topic=topic.value, by="reader")
+                if topic is Topic.MODELS:
+                    await end_unread(tx, found[0])
             is_stopped = await stopped.find_stop(tx, found[0], topic) is not None
     except STORE_FAULTS as fault:
         raise StoreUnavailable("That cannot be written right now. Try again in a moment.", detail=str(fault)) from fault

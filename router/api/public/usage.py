@@ -29,7 +29,7 @@ from router.api.usage_report import (
 from router.api.zones import ZonedSpanQuery
 from router.context import RouterContext
 from router.errors import Conflict, ModelNotFound, NotFound
-from router.identity.key_commands import key_names, list_keys
+from router.identity.key_views import key_names, list_keys
 from router.identity.scopes import SPENDING
 from router.request.body import printable_excerpt
 from store.ids import AccountId, KeyId, ModelId, wire

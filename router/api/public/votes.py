@@ -7,13 +7,13 @@ from pydantic import Field, ValidationError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from typing_extensions import override
 
-from catalog import votes
-from catalog.values import Status
+from catalog import launch_mails, votes
+from catalog.values import Model, Status
 from router.api.forms import Answer, Body
 from router.api.operation import Operations, Who
+from router.api.public.launch_mail import keep_choice
 from router.api.public.models import find_model
 from router.api.public.request import Private
-from router.context import RouterContext
 from router.errors import InvalidRequest, StoreUnavailable
 from router.identity.scopes import Scope
 from store.postgres import STORE_FAULTS
@@ -31,13 +31,19 @@ class VoteIn(Body):
     note: str = Field(
         default="", max_length=NOTE_MAX, pattern=r"^[^\x00]*$", description="What you want it for, in a sentence."
     )
+    mail_at_launch: bool | None = Field(
+        default=None,
+        description="Whether the account gets a mail when it goes live; null: with its first vote, then as it was.",
+    )
 
     @classmethod
     @override
     def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
-        """The vote in a body. Raises ``InvalidRequest``: of one optional field, one sentence says all."""
+        """The vote in a body. Raises ``InvalidRequest``: of two optional fields, one sentence says all."""
         refusal = InvalidRequest(
-            f'The body is empty or {{"note": "what you want it for"}}, of at most {NOTE_MAX} characters.', param="note"
+            f'The body is empty or {{"note": "what you want it for", "mail_at_launch": true}}, the note of at most '
+            f"{NOTE_MAX} characters.",
+            param="note",
         )
         if len(json_data) > BODY_BYTES_MAX:
             raise refusal
@@ -53,6 +59,7 @@ class VoteOut(Answer):
     model: str
     voted: bool
     votes: int = Field(description="How many accounts want the model; each has one vote, whatever its number of keys.")
+    mail_at_launch: bool = Field(description="Whether the account gets a mail when the model goes live.")
     object: Literal["model.vote"] = "model.vote"
 
 
@@ -70,24 +77,41 @@ async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> Vote
             f"The model `{model.id}` is {model.status.value}: only a model that is coming soon takes votes.",
             param="model",
         )
-    count = await _write(request.context, lambda db: votes.vote(db, model.id, request.account_id, body.note))
-    return VoteOut(model=model.id, voted=True, votes=count)
+
+    async def count_it(db: AsyncConnection) -> int:
+        is_new = not await votes.has_voted(db, model.id, request.account_id)
+        count = await votes.vote(db, model.id, request.account_id, body.note)
+        if body.mail_at_launch is not None:
+            await keep_choice(db, request, model, chosen=body.mail_at_launch)
+        elif is_new:
+            await launch_mails.choose(db, model.id, request.account_id, by_vote=True)
+        return count
+
+    return await _write(request, model, count_it, voted=True)
 
 
 @operations.delete(
     PATH, verb="withdraw-vote", scope=Scope.USAGE_WRITE, name="withdraw_vote", summary="Take a vote back"
 )
 async def withdraw(request: Private, model_id: str) -> VoteOut:
-    """Take the account's vote back; where there was none, nothing changes."""
+    """Take the account's vote back, and the mail at launch that it brought; one that was chosen by itself stays."""
     model = find_model(model_id, request.context, request.models)
-    count = await _write(request.context, lambda db: votes.withdraw(db, model.id, request.account_id))
-    return VoteOut(model=model.id, voted=False, votes=count)
+
+    async def take_it_back(db: AsyncConnection) -> int:
+        await launch_mails.withdraw(db, model.id, request.account_id, by_vote=True)
+        return await votes.withdraw(db, model.id, request.account_id)
+
+    return await _write(request, model, take_it_back, voted=False)
 
 
-async def _write(context: RouterContext, command: Callable[[AsyncConnection], Awaitable[int]]) -> int:
+async def _write(
+    request: Private, model: Model, command: Callable[[AsyncConnection], Awaitable[int]], *, voted: bool
+) -> VoteOut:
     try:
-        async with context.db.transaction() as connection:
-            return await command(connection)
+        async with request.context.db.transaction() as connection:
+            count = await command(connection)
+            is_mailed = await launch_mails.is_chosen(connection, model.id, request.account_id)
+            return VoteOut(model=model.id, voted=voted, votes=count, mail_at_launch=is_mailed)
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "Votes cannot be written right now. Try again in a moment.", retry_after_s=1, detail=str(fault)

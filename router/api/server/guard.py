@@ -8,7 +8,7 @@ arrive is bounded below it (:mod:`router.api.server.protocol`).
 import asyncio
 import traceback
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import structlog
@@ -29,6 +29,7 @@ from router.errors import (
     RequestTooSlow,
     Unexpected,
 )
+from router.networks import Network
 from router.values import Answer
 from store.clock import Clock
 
@@ -49,7 +50,7 @@ class Guard:
     """Wraps the application. ``record`` gets every exchange when it is over, for the log and the metrics.
 
     ``calls_max`` bounds the calls in the process at once; ``clock`` says when a request came, ``cors`` which pages may
-    call.
+    call, ``proxies`` whose word on a client's address is believed.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Guard:
         record: Callable[[Exchange], None],
         clock: Clock,
         cors: CorsPolicy | None = None,
+        proxies: Sequence[Network] | None = None,
     ) -> None:
         self._app = app
         self._body_bytes_max = body_bytes_max
@@ -68,6 +70,7 @@ class Guard:
         self._arriving_max = max(ARRIVING_BYTES_MAX, 2 * body_bytes_max)
         self._record = record
         self._cors = cors
+        self._proxies = proxies
         self._clock = clock
         self.calls = 0
         # Memory of bodies that are not all here: what slow senders can make us keep.
@@ -78,7 +81,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope, self._clock.now())
+        exchange = Exchange(scope, self._clock.now(), self._proxies)
         scope[EXCHANGE] = exchange
         if self._cors is not None:
             exchange.cors_headers = self._cors.headers(exchange.origin, exchange.path)

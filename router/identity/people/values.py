@@ -5,10 +5,10 @@ import unicodedata
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
 import msgspec
 
+from router import networks
 from router.errors import InvalidRequest
 from router.identity.members import OPERATOR_ROLES, Role
 from store.ids import AccountId, AccountViewId, MemberId, PersonId, SessionId
@@ -115,13 +115,7 @@ def place_of(address: str, user_agent: str) -> Place:
 
 def network_of(address: str) -> str:
     """The network of an address, /24 of IPv4 and /56 of IPv6; a socket's peer without one is this machine."""
-    try:
-        ip: IPv4Address | IPv6Address = ip_address(address)
-    except ValueError:
-        return "local"
-    if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
-    return str(ip_network((ip, 24 if ip.version == 4 else 56), strict=False))
+    return str(networks.network_of(address, v6_prefix=56) or "local")
 
 
 def device_of(user_agent: str) -> str:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from cryptography.fernet import Fernet
 
 from billing.ledger import trial_balance, unbalanced_entries
+from gigarouter.demo_calls import MADE_UP
 from gigarouter.demo_usage import ACCOUNTS, DAYS, PERSON, prepare_usage
 from store.postgres import Database
 from tests.builders.database import DatabaseBuilder
@@ -31,6 +32,23 @@ def test_a_month_of_two_accounts_is_made_once_and_is_in_the_ledger(database_url:
         "JOIN entries e ON e.id = p.entry_id WHERE l.kind = 'customer_credit' AND e.kind = 'usage'"
     )
     assert charged == spent == revenue > 0
+    # The log of calls has the same calls, and some that were refused, failed or given up, which cost nothing.
+    [same] = build.rows(
+        "SELECT count(*) AS calls, bool_and((r.account_id, r.key_id, r.model_id, r.tokens, r.cost_nano, r.at)"
+        " = (u.account_id, u.key_id, u.model_id, u.tokens, u.charged_nano, u.occurred_at)) AS are_same"
+        " FROM usage_events u JOIN routes r ON r.request_id = u.request_id"
+        " WHERE u.occurred_at > now() - interval '29 days'"
+    )
+    lately = "SELECT count(*) FROM usage_events WHERE occurred_at > now() - interval '29 days'"
+    assert same["are_same"]
+    assert same["calls"] == build.value(lately)
+    others = build.rows("SELECT outcome, sum(cost_nano) AS cost, count(*) AS n FROM routes GROUP BY 1")
+    counted = {row["outcome"]: row["n"] for row in others}
+    assert set(counted) == {"answered", "refused", "failed", "canceled"}
+    assert not any(row["cost"] for row in others if row["outcome"] != "answered")
+    assert build.value("SELECT count(*) FROM routes WHERE route ->> 'policy' <> $1", MADE_UP) == 0
+    used = "SELECT count(*) FROM key_uses k WHERE used_at = (SELECT max(at) FROM routes r WHERE r.key_id = k.key_id)"
+    assert build.value(used) == sum(len(account.keys) for account in ACCOUNTS)
 
     async def books() -> tuple[int, int]:
         db = Database(database_url)

@@ -9,14 +9,15 @@ from sqlalchemy import text
 
 from billing import books
 from billing.low_credit import notify_low
-from catalog import votes
+from catalog import launch_mails, votes
 from catalog.values import Status
 from router.admin.launch import launch_model, move_model
 from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
-from router.identity.key_commands import KeySpec, create_key, revoke_key, rotate_key
+from router.identity.key_commands import create_key, revoke_key, rotate_key
 from router.identity.key_endings import notify_ending
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints, move_endpoint
 from router.registry.specs import EndpointSpec, ProviderSpec
@@ -85,14 +86,15 @@ async def test_what_happens_to_a_key_is_mailed_and_who_did_it_is_named(db: Datab
     assert all("…" in row.facts["prefix"] for row in found), "no mail has a secret"
 
 
-async def test_a_launch_is_mailed_to_who_voted_and_an_endpoint_that_fell_out_to_ops(db: Database) -> None:
+async def test_a_launch_is_mailed_to_who_chose_it_and_an_endpoint_that_fell_out_to_ops(db: Database) -> None:
     async def prepare(work: UnitOfWork) -> None:
         model = await add_model(work.connection, "tests/small", nano_per_mtok=8_000_000, batch_nano_per_mtok=4_000_000)
         endpoint, spec = EndpointSpec(upstream_model=model), ProviderSpec(base_url="https://up.example")
         await add_endpoint(work, None, model, "alpha", "sandbox", spec, endpoint)
         for number in range(2):
             voter = await add_account(work.connection, 0, name=f"voter {number}")
-            await votes.vote(work.connection, model, voter)
+            await launch_mails.choose(work.connection, model, voter)
+        await votes.vote(work.connection, model, await add_account(work.connection, 0, name="no mail, please"))
         await add_account(work.connection, 0, name="nobody")
         await launch_model(work, model)
 

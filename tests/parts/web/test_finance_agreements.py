@@ -64,7 +64,7 @@ async def test_a_provider_s_invoice_is_uploaded_compared_settled_and_paid(
     assert "The file that you chose is kept" in words_of(refused)
     proposed = await finance.send(refused, total_usd="1.25")
     assert form_of(proposed).button == "Import R-1"
-    assert f"{MODEL}, {TODAY} our cost 0.00 USD billed 1.25 USD, unexplained 1.25" in words_of(proposed)
+    assert f"{MODEL}, {TODAY} billed 1.25 USD, our cost 0.00, unexplained 1.25" in words_of(proposed)
     assert "No provider's invoice" in words_of(await ops.open("/finance/provider-invoices"))
     page = await finance.confirm(proposed)
     assert page.url.path.startswith("/finance/provider-invoices/pinv_") or "provider-invoices/" in page.url.path

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from html import unescape
+from urllib.parse import unquote
 
 import httpx
 import pytest
@@ -32,6 +33,13 @@ def main_of(page: httpx.Response) -> str:
     return unescape(page.text.partition("<main")[2].partition("</main")[0])
 
 
+def env_of(page: httpx.Response) -> str:
+    """The file that a page offers, which is in the page itself."""
+    file = re.search(r'download=".env" href="data:text/plain;charset=utf-8,([^"]+)"', page.text)
+    assert file is not None, main_of(page)
+    return unquote(file[1])
+
+
 def fields(page: httpx.Response, action: str) -> dict[str, str]:
     """The fields of one form of a page, as a browser would send them."""
     form = next(one for one in page.text.split("<form")[1:] if f'action="{action}"' in one).partition("</form")[0]
@@ -55,6 +63,12 @@ def crowded(build: DatabaseBuilder) -> AccountId:
     return account
 
 
+@pytest.fixture(scope="module")
+def office(build: DatabaseBuilder) -> AccountId:
+    """An account of its own for keys with networks."""
+    return build.an_account(0, "Office")
+
+
 async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
     pages: Pages, account: AccountId, base: str
 ) -> None:
@@ -69,6 +83,7 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
     assert fields(wrong, f"{base}/keys/new")["name"] == "ingest"
     made = await ann.post(f"{base}/keys/new", data=typed | {"cap_day": ""})
     [secret] = set(SECRET.findall(made.text))
+    assert f"OPENAI_API_KEY={secret}" in env_of(made)
     assert made.headers["cache-control"] == "no-store"
     assert "content-encoding" not in made.headers
     listed = await ann.get(f"{base}/keys")
@@ -82,6 +97,7 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
 
     rotated = await ann.post(f"{one}/rotate", data=fields(page, f"{one}/rotate"))
     assert set(SECRET.findall(rotated.text)) != {secret}
+    assert secret not in env_of(rotated)
     assert "works for 23 h 59 min more" in rotated.text or "works for 24 h" in rotated.text
     page = await ann.get(one)
     assert "End old secrets of ingest now" in page.text
@@ -125,8 +141,11 @@ async def test_a_thousand_keys_take_as_few_statements_as_one(pages: Pages, crowd
     reader = pages.reader(a_member(crowded, Role.OWNER, now=pages.now))
     with pages.counted() as statements:
         first = await reader.get(path)
-    # The role, the time, and what six tables have of fifty keys.
-    assert len(statements) <= 8, statements
+    # The role, the keys with all that tables have of them, the time, and the account's bound.
+    assert len(statements) <= 5, statements
+    with pages.counted() as of_one:
+        one = await reader.get(re.findall(rf'href="({path}/key_[0-9a-f]+)"', first.text)[0])
+    assert (one.status_code, len(of_one) <= 6) == (200, True), of_one
     seen = set(re.findall(r"key_[0-9a-f]{32}", first.text))
     assert len(seen) == 50
     following = re.search(r'href="([^"]+)" rel="next"', first.text)
@@ -147,6 +166,7 @@ async def test_an_owner_makes_a_management_key_and_reads_it_in_the_audit(
     assert fields(refused, f"{path}/new")["name"] == "robot"
     made = await owner.post(f"{path}/new", data=form | {"name": "robot", "scopes": ["keys:read", "usage:read"]})
     [secret] = set(SECRET.findall(made.text))
+    assert f"GIGAROUTER_MANAGEMENT_KEY={secret}" in env_of(made)
     listed = await owner.get(path)
     assert "keys:read, usage:read" in listed.text
     assert secret not in listed.text
@@ -165,6 +185,105 @@ async def test_an_owner_makes_a_management_key_and_reads_it_in_the_audit(
     assert "Revoke management key robot" in main_of(confirm)
     ended = await owner.post(href[1], data=fields(confirm, href[1]))
     assert "revoked" in main_of(await owner.get(ended.headers["location"]))
+
+
+async def test_networks_that_exclude_the_reader_are_set_after_a_warning(pages: Pages, office: AccountId) -> None:
+    account, base = office, f"/accounts/{wire(AccountId, office)}"
+    owner = pages.reader(a_member(account, Role.OWNER, now=pages.now))
+    form = await owner.get(f"{base}/keys/new")
+    assert "Your address now: 127.0.0.1." in main_of(form)
+    typed = fields(form, f"{base}/keys/new") | {"name": "office", "networks": "203.0.113.0/28\n203.0.113.9/24"}
+    first = await owner.post(f"{base}/keys/new", data=typed)
+    wrong = await owner.post(f"{base}/keys/new", data=fields(first, f"{base}/keys/new"))
+    assert (first.status_code, wrong.status_code) == (400, 400), (
+        "what is no network is wrong before it excludes anybody"
+    )
+    assert re.search(r'name="networks"[^>]*aria-invalid="true"', wrong.text)
+    typed["networks"] = "203.0.113.0/28, 2001:DB8:7::/48"
+    warned = await owner.post(f"{base}/keys/new", data=typed)
+    assert "Not saved yet: your address now, 127.0.0.1, is in none of these networks" in main_of(warned)
+    assert not SECRET.search(warned.text)
+    made = await owner.post(f"{base}/keys/new", data=fields(warned, f"{base}/keys/new"))
+    assert SECRET.search(made.text), main_of(made)
+    href = re.search(rf'href="({base}/keys/key_[0-9a-f]+)"', made.text)
+    assert href is not None
+    page = await owner.get(href[1])
+    assert "2001:db8:7::/48" in main_of(page)
+    assert "your address now, 127.0.0.1, is in none of its networks" in main_of(page)
+    # What the reader has been told is not told again with every other edit.
+    form_of_key = fields(page, f"{href[1]}/edit")
+    assert (await owner.post(f"{href[1]}/edit", data=form_of_key | {"name": "office 2"})).status_code == 303
+    assert "2 networks" in main_of(await owner.get(f"{base}/keys"))
+    page = await owner.get(href[1])
+    warned = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit") | {"networks": "198.51.100.0/24"})
+    back = fields(page, f"{href[1]}/edit") | {"networks": "127.0.0.0/8"}
+    assert (await owner.post(f"{href[1]}/edit", data=back)).status_code == 303
+    assert "is in none of its networks" not in main_of(await owner.get(href[1]))
+    late = await owner.post(f"{href[1]}/edit", data=fields(warned, f"{href[1]}/edit"))
+    assert late.status_code == 409, "the warning has not made the form anew: somebody was faster meanwhile"
+    assert "203.0.113.0/28" in main_of(await owner.get(f"{base}/audit?action=key"))
+
+    path = f"{base}/management-keys"
+    typed = fields(await owner.get(path), f"{path}/new") | {"name": "deploy", "networks": "203.0.113.0/28"}
+    warned = await owner.post(f"{path}/new", data=typed | {"scopes": ["keys:read"]})
+    assert "Not saved yet" in main_of(warned)
+    again = fields(warned, f"{path}/new") | {"scopes": ["keys:read"]}
+    assert SECRET.search((await owner.post(f"{path}/new", data=again)).text)
+    one = re.search(rf'href="({path}/mgmt_[0-9a-f]+/networks)"', (await owner.get(path)).text)
+    assert one is not None
+    networks = fields(await owner.get(one[1]), one[1])
+    assert networks["networks"] == "203.0.113.0/28"
+    refused = await owner.post(one[1], data=networks | {"networks": "office"})
+    assert refused.status_code == 400
+    saved = await owner.post(one[1], data=networks | {"networks": ""})
+    assert "networks are changed" in main_of(await owner.get(saved.headers["location"]))
+    late = await owner.post(one[1], data=networks | {"networks": "127.0.0.1"})
+    assert late.status_code == 409
+    assert fields(late, one[1])["networks"] == "127.0.0.1"
+
+
+async def test_an_owner_bounds_the_life_of_keys_and_sees_what_exceeds_it(pages: Pages, office: AccountId) -> None:
+    base = f"/accounts/{wire(AccountId, office)}"
+    owner = pages.reader(a_member(office, Role.OWNER, now=pages.now), "policy")
+    made = await owner.post(
+        f"{base}/keys/new", data=fields(await owner.get(f"{base}/keys/new"), f"{base}/keys/new") | {"name": "endless"}
+    )
+    href = re.search(rf'href="({base}/keys/key_[0-9a-f]+)"', made.text)
+    assert href is not None
+    assert "no bound" in main_of(await owner.get(f"{base}/keys"))
+    path = f"{base}/key-policy"
+    form = fields(await owner.get(path), path)
+    wrong = await owner.post(path, data=form | {"max_days": "ninety"})
+    assert (wrong.status_code, fields(wrong, path)["max_days"]) == (400, "ninety")
+    proposed = await owner.post(path, data=form | {"max_days": "90"})
+    assert "90 days" in main_of(proposed)
+    assert "stay as they are" in main_of(proposed)
+    done = await owner.post(path, data=fields(proposed, path))
+    listed = main_of(await owner.get(done.headers["location"]))
+    assert "Longest life of a new key: 90 days." in listed
+    assert "exceeds the longest life" in listed
+    page = await owner.get(href[1])
+    assert "from its rotation on it ends after that" in main_of(page)
+    assert "in 90 days, the latest" in main_of(page)
+    late = f"{pages.now + timedelta(days=100):%Y-%m-%d}"
+    refused = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit") | {"expires_on": late})
+    assert refused.status_code == 400
+    assert re.search(r'name="expires_on"[^>]*aria-invalid="true"', refused.text)
+    assert "at most 90 days" in refused.text
+    saved = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit"))
+    assert saved.status_code == 303
+    page = await owner.get(href[1])
+    assert "longest life of 90" not in main_of(page)
+    # Sent again as it is, the end stays the instant that it was, and not the beginning of its day.
+    before = fields(page, f"{href[1]}/edit")
+    assert (await owner.post(f"{href[1]}/edit", data=before | {"name": "ended"})).status_code == 303
+    assert fields(await owner.get(href[1]), f"{href[1]}/edit")["expires_at"] == before["expires_at"]
+    developer = pages.reader(a_member(office, Role.DEVELOPER, now=pages.now), "developer")
+    assert (await developer.get(path)).status_code == 403
+    assert "Change the longest life" not in main_of(await developer.get(f"{base}/keys"))
+    back = fields(await owner.get(path), path) | {"max_days": ""}
+    await owner.post(path, data=fields(await owner.post(path, data=back), path))
+    assert "no bound" in main_of(await owner.get(f"{base}/keys"))
 
 
 @pytest.fixture

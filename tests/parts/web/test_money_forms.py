@@ -2,6 +2,7 @@
 
 import re
 from importlib import import_module
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -71,14 +72,15 @@ async def test_a_webhook_is_made_tested_and_deleted_and_its_secret_is_shown_once
     wrong = await member.post(f"{alerts}/webhooks", data={"url": "http://127.0.0.1/x"})
     assert (wrong.status_code in (400, 422), 'id="e-url"' in wrong.text) == (True, True)
     made = await member.post(f"{alerts}/webhooks", data={"url": "https://hooks.example.com/a"})
-    [secret] = re.findall(r"whsec_[\w+/=]+", made.text)
+    [secret] = re.findall(r"<code>(whsec_[\w+/=]+)", made.text)
+    assert f"GIGAROUTER_WEBHOOK_SECRET={quote(secret)}" in made.text.replace("%3D", "=", 1)
     assert "content-encoding" not in made.headers
     assert made.headers["cache-control"] == "no-store"
     [where] = set(re.findall(r'href="([^"]+/webhooks/wh_[0-9a-f]+)"', made.text))
     tested = await member.post(f"{where}/test", follow_redirects=True)
     assert ("webhook.test" in tested.text, secret in tested.text) == (True, False)
     rotated = await member.post(f"{where}/rotate")
-    assert re.findall(r"whsec_[\w+/=]+", rotated.text) not in ([], [secret])
+    assert re.findall(r"<code>(whsec_[\w+/=]+)", rotated.text) not in ([], [secret])
     assert "The webhook is deleted." in (await member.post(f"{where}/delete", follow_redirects=True)).text
     assert [(await member.get(where)).status_code, (await member.post(f"{where}/test")).status_code] == [404, 404]
 

@@ -127,5 +127,7 @@ async def test_many_rows_cost_no_more_statements_than_one(pages: Pages, accounts
         await ops.open(f"/ops/accounts/{account}")
         with pages.counted() as statements:
             await ops.open(f"/ops/accounts/{account}")
-        counts.append(len(statements))
-    assert counts[0] == counts[1]
+        # What a connection begins with is no statement of the page's.
+        sent = [one for one in statements if "set_config" not in one]
+        counts.append(len(sent))
+    assert counts[0] == counts[1] <= 6

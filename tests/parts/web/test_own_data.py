@@ -14,7 +14,8 @@ from gigarouter.settings import Settings
 from router.admin import own_data
 from router.admin.closing import finish
 from router.changes.transaction import UnitOfWork
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.identity.people.values import OpenView
 from store.ids import AccountId, AccountViewId, new_id, wire

@@ -11,6 +11,7 @@ from store.ids import AccountId, new_id, wire
 from tests.harness.pages import Pages, a_member, an_operator
 from web.route import Who
 from web.routes import ROUTES
+from web.shell import ACCOUNT_NAV, KEYS, PUBLIC_NAV, STAFF_NAV
 
 pytestmark = pytest.mark.anyio
 
@@ -176,6 +177,23 @@ async def test_assets_never_change_under_their_address(pages: Pages) -> None:
         assert answer.status_code == 200
         assert "immutable" in answer.headers["cache-control"]
     assert (await client.get("/assets/0000/site.css")).status_code == 404
+
+
+async def test_keys_of_one_letter_are_turned_off_by_a_form_and_no_two_are_one(pages: Pages) -> None:
+    client = pages.reader()
+    assert len(set(KEYS.values())) == len(KEYS)
+    assert set(KEYS) == {name for name, *_ in (*PUBLIC_NAV, *STAFF_NAV, *ACCOUNT_NAV)}
+    shown = await client.get("/shortcuts")
+    assert "They are turned on" in shown.text
+    assert "data-shortcuts" in shown.text
+    for back, to in {"/models?q=a": "/models?q=a", "//evil.example": "/shortcuts"}.items():
+        answer = await client.post("/shortcuts", data={"shortcuts": "off", "next": back})
+        assert answer.headers["location"] == to
+    assert "They are turned off" in (await client.get("/shortcuts")).text
+    assert "data-shortcuts" not in (await client.get("/models")).text
+    await client.post("/shortcuts", data={"shortcuts": "on"})
+    assert "data-shortcuts" in (await client.get("/models")).text
+    assert (await client.post("/shortcuts", data={"shortcuts": "maybe"})).status_code == 400
 
 
 async def test_the_theme_is_in_a_cookie_and_leads_back_to_pages_of_ours_alone(pages: Pages) -> None:

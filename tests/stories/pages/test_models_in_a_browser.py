@@ -20,17 +20,15 @@ PATHS = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_pages_of_models_are_accessible_and_fit_a_narrow_screen(
-    open_window: NewWindow, account: AccountId, scheme: str
+    open_window: NewWindow, account: AccountId
 ) -> None:
-    window = await open_window(a_member(account), color_scheme=scheme)
+    window = await open_window(a_member(account))
     for name, path in PATHS.items():
         await window.open(path)
         await window.check_accessible()
         await window.check_fits()
-        if scheme == "light":
-            await take_pictures(window, name)
+        await take_pictures(window, name)
 
 
 async def test_from_the_catalogue_to_a_comparison_without_script(open_window: NewWindow) -> None:

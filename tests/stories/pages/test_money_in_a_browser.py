@@ -25,17 +25,15 @@ def rich(build: DatabaseBuilder) -> AccountId:
     return an_account_with_papers(build)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_pages_of_money_are_accessible_and_fit_a_narrow_screen(
-    rich: AccountId, open_window: NewWindow, site: Site, scheme: str
+    rich: AccountId, open_window: NewWindow, site: Site
 ) -> None:
-    window = await open_window(a_member(rich, Role.FINANCE, now=site.pages.now), color_scheme=scheme)
+    window = await open_window(a_member(rich, Role.FINANCE, now=site.pages.now))
     for path in PAGES:
         await window.open(f"/accounts/{wire(AccountId, rich)}{path}")
         await window.check_accessible()
         await window.check_fits()
-        if scheme == "light":
-            await take_pictures(window, f"money{path.replace('/', '-')}")
+        await take_pictures(window, f"money{path.replace('/', '-')}")
 
 
 async def test_a_second_member_as_finance_files_the_month_and_corrects_the_address_without_a_script(

@@ -2,6 +2,7 @@
 
 import pytest
 from playwright.async_api import expect
+from sqlalchemy import text
 
 from router.identity.members import Role
 from store.ids import AccountId, wire
@@ -15,12 +16,32 @@ pytestmark = pytest.mark.anyio
 CONTESTED = "codefuse-ai/F2LLM-v2-4B"
 LONG = "a-model-with-a-name-of-eighty-characters-and-not-one-space-in-it-anywhere-at-all"
 
+# A week of hourly probes, the last of which is further from the reference than it may be.
+DRIFT = """
+INSERT INTO probes (id, endpoint_id, at, occasion, verdict, report)
+SELECT gen_random_uuid(), e.id, now() - n * interval '1 hour', 'periodic', 'same_space', jsonb_build_object('steps',
+    jsonb_build_array(jsonb_build_object('name', 'canaries', 'agreement', jsonb_build_object('rows', 4,
+        'cosine_min', 1 - 0.002 / (n + 1), 'cosine_median', 1 - 0.0002 / (n + 1)))))
+FROM endpoints e, generate_series(0, 160) n WHERE e.model_id = $1
+"""
+
+# A million tokens that somebody used an hour ago, at no price.
+USED = """
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, held_nano, provider_cost_nano,
+    latency_ms, attempts)
+SELECT gen_random_uuid(), now() - interval '1 hour', :account, e.id, e.model_id, e.provider_id, e.id, 's', 1, 1000000,
+    e.id, 0, 0, 0, 0, 0, 0, 90, 1
+FROM endpoints e WHERE e.model_id = :model
+"""
+
 
 @pytest.fixture(scope="module")
 def build(build: DatabaseBuilder) -> DatabaseBuilder:
     """With a model that is served, and a name that is hard to lay out."""
     model = build.a_model(f"acme/{LONG}")
     build.an_endpoint(model, "https://api.acme.example/v1", name="acme")
+    build.rows(DRIFT, model)
     return build
 
 
@@ -34,6 +55,10 @@ async def test_the_console_is_accessible_and_fits_a_narrow_screen(
         "ops-providers": "/ops/providers",
         "ops-provider": "/ops/providers/acme",
         "ops-new-provider": "/ops/providers/new",
+        "ops-models": "/ops/providers/acme/models",
+        "ops-impact": f"/ops/prices/impact?model=acme/{LONG}&usd_per_mtok=0.02",
+        "ops-spaces": "/ops/spaces",
+        "ops-space": f"/ops/spaces/tests:acme/{LONG}?days=7",
         "ops-licenses": "/ops/licenses",
         "ops-license": f"/ops/licenses/{CONTESTED}",
         "ops-prices": "/ops/prices",
@@ -72,3 +97,48 @@ async def test_a_conflict_is_settled_without_script_and_the_public_page_follows(
     shown = await public.open(f"/models/{CONTESTED}")
     await expect(shown.get_by_text("Sources disagree.")).to_have_count(0)
     await expect(shown.get_by_text("commercial use permitted").first).to_be_visible()
+
+
+async def test_whom_a_price_touches_is_read_before_it_is_set(
+    open_window: NewWindow, site: Site, account: AccountId
+) -> None:
+    async with site.pages.context.writes.db.transaction() as tx:
+        await tx.execute(text(USED), {"account": account, "model": f"acme/{LONG}"})
+    window = await open_window(an_operator(Role.FINANCE_ADMIN, now=site.pages.now))
+    page = await window.open(f"/ops/prices/new?model=acme/{LONG}")
+    await page.get_by_role("textbox", name="Price, USD per 1M tokens").first.fill("0.02")
+    await page.get_by_role("button", name="See what would change").click()
+    await expect(page.get_by_role("heading", name="Whom it touches")).to_be_visible()
+    await expect(page.get_by_role("row", name="Acme 1 1,000,000")).to_contain_text("0.02")
+    await window.check_accessible()
+    await window.check_fits()
+    await take_pictures(window, "ops-price-impact")
+    await page.get_by_role("link", name="The list by itself").click()
+    await expect(page.get_by_role("row", name="Acme 1 1,000,000")).to_contain_text("1,000,000")
+
+
+async def test_models_are_found_and_registered_by_clicks_without_script(open_window: NewWindow, site: Site) -> None:
+    window = await open_window(an_operator(now=site.pages.now), java_script_enabled=False)
+    page = await window.open("/ops/providers/new")
+    await page.get_by_role("textbox", name="Name").fill("voyage")
+    await page.get_by_role("combobox", name="Kind").select_option("Through LiteLLM")
+    await page.get_by_role("textbox", name="Options").fill("vendor=voyage")
+    await page.get_by_role("button", name="See what would change").click()
+    await page.get_by_role("button", name="Register voyage").click()
+    await page.get_by_role("link", name="Models", exact=True).last.click()
+    await page.get_by_role("button", name="Ask voyage for its models").click()
+    await page.get_by_role("checkbox", name="Register voyage-code-3", exact=True).check()
+    await page.get_by_role("checkbox", name="Register voyage-law-2", exact=True).check()
+    await window.check_fits()
+    await take_pictures(window, "ops-models-found")
+    await page.get_by_role("button", name="Go on with those chosen").click()
+    first = page.get_by_role("group", name="voyage-code-3")
+    await expect(first.get_by_role("textbox", name="Model")).to_have_value("voyageai/voyage-code-3")
+    await expect(first.get_by_role("textbox", name="Our cost")).to_have_value("0.18")
+    await take_pictures(window, "ops-models-chosen")
+    await page.get_by_role("button", name="See what would change").click()
+    await page.get_by_role("button", name="Register 2 models at voyage").click()
+    await expect(page.get_by_role("status").first).to_contain_text("It is done")
+    way = page.get_by_role("link", name="Cost and price")
+    await expect(way).to_have_attribute("href", "/ops/prices/new?model=voyageai%2Fvoyage-code-3")
+    await take_pictures(window, "ops-provider-with-models")

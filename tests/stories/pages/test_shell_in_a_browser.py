@@ -26,16 +26,14 @@ PUBLIC = {
 }
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWindow, scheme: str) -> None:
-    window = await open_window(an_operator(), color_scheme=scheme)
+async def test_pages_are_accessible_and_fit_a_narrow_screen(open_window: NewWindow) -> None:
+    window = await open_window(an_operator())
     for name, path in PUBLIC.items():
         await window.open(path)
         await window.check_still()
         await window.check_accessible()
         await window.check_fits()
-        if scheme == "light":
-            await take_pictures(window, name)
+        await take_pictures(window, name)
 
 
 async def test_a_list_follows_what_is_typed_and_keeps_the_caret(open_window: NewWindow) -> None:
@@ -92,6 +90,37 @@ async def test_without_script_the_same_form_gives_the_same_rows(open_window: New
     await page.get_by_role("searchbox", name="Search").fill("f2llm-v2-4b")
     await page.get_by_role("button", name="Apply").click()
     await expect(page.get_by_role("row")).to_have_count(2)
+
+
+async def test_single_letters_lead_somewhere_until_they_are_turned_off(open_window: NewWindow) -> None:
+    window = await open_window()
+    page = await window.open("/pricing")
+    await page.keyboard.press("g")
+    await page.keyboard.press("m")
+    await expect(page).to_have_url(re.compile("/models$"))
+    # Whoever types, types.
+    search = page.get_by_role("searchbox", name="Search")
+    await search.press_sequentially("gd/?")
+    await expect(search).to_have_value("gd/?")
+    await expect(page).to_have_url(re.compile("/models"))
+    await page.goto("/pricing")
+    await page.keyboard.press("/")
+    await expect(page.get_by_role("dialog", name="Search")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await page.keyboard.press("?")
+    await expect(page).to_have_url(re.compile("/shortcuts$"))
+    await window.check_accessible()
+    await window.check_fits()
+    await take_pictures(window, "shortcuts")
+    await page.get_by_role("button", name="Turn off shortcuts of one letter").click()
+    await expect(page.get_by_role("button", name="Turn on shortcuts of one letter")).to_be_visible()
+    for key in ("g", "m", "/"):
+        await page.keyboard.press(key)
+    # What is pressed later finds everything as it was: nothing led away, nothing opened.
+    await page.keyboard.press("Control+k")
+    await expect(page.get_by_role("dialog", name="Search")).to_be_visible()
+    await expect(page).to_have_url(re.compile("/shortcuts$"))
+    await expect(page.get_by_role("searchbox", name="Search pages, models and documentation")).to_have_value("")
 
 
 async def test_the_theme_stays_without_a_flash(open_window: NewWindow) -> None:

@@ -108,6 +108,7 @@ async def test_from_the_models_page_to_cosines_and_a_map_by_keyboard_and_the_sam
         await window.check_accessible()
         await window.check_fits()
         await take_pictures(window, "try-it-result")
+        await check_a_refusal(browser, site, shop)
     await page.reload()
     await expect(page.get_by_text("This time nothing was charged")).to_be_visible()
     await page.get_by_role("button", name="See what it costs").click()
@@ -116,6 +117,22 @@ async def test_from_the_models_page_to_cosines_and_a_map_by_keyboard_and_the_sam
     assert await shop.charges() == [*before, cost]
     await page.get_by_role("link", name="Why the call went where it did").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Replayed")
+    await window.close()
+
+
+async def check_a_refusal(browser: Browser, site: Site, shop: Shop) -> None:
+    """The page of a model that nobody serves: accessible, narrow, and what was typed is there."""
+    window = await a_window(browser, site, a_member(shop.account), color_scheme="dark")
+    page = await window.open(f"/models/{COLD}#try")
+    await take_pictures(window, "try-it-form")
+    await page.get_by_role("textbox", name="Text 1").fill("What was typed")
+    window.expected.add(503)
+    await page.get_by_role("button", name="See what it costs").click()
+    await expect(page.get_by_role("alert")).to_contain_text("no_provider_available")
+    await expect(page.get_by_role("textbox", name="Text 1")).to_have_value("What was typed")
+    await window.check_accessible()
+    await window.check_fits()
+    await take_pictures(window, "try-it-refused")
     await window.close()
 
 
@@ -316,6 +333,7 @@ async def test_a_person_is_limited_for_an_hour_and_pages_without_the_api_say_how
     answer = await form.send()
     assert answer.status_code == 429
     assert "or call the API by your key" in answer.text
+    assert "A higher limit of the key" not in answer.text
     alone = with_send(site.pages, None)
     assert "make no calls themselves" in await form_page(alone, shop, MODEL)
     assert "make no calls themselves" in (await (await Form(alone, shop.account).open(shop.live)).cost()).text

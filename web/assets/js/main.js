@@ -112,6 +112,21 @@ document.addEventListener("keydown", (event) => {
     palette();
   }
 });
+// Keys of one letter, which /shortcuts lists and turns off: g and a letter follow the link that has it.
+let going = -Infinity;
+document.addEventListener("keydown", (event) => {
+  if (!document.documentElement.hasAttribute("data-shortcuts") || event.defaultPrevented) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.key === "Shift") return;
+  if (event.target.closest?.("input, textarea, select, dialog, [contenteditable]")) return;
+  const goes = event.timeStamp - going < 2000;
+  going = event.key === "g" && !goes ? event.timeStamp : -Infinity;
+  const link = goes && document.querySelector(`[data-go="${CSS.escape(event.key)}"]`);
+  if (!goes && event.key === "?") location.assign("/shortcuts");
+  else if (!goes && event.key === "/") palette();
+  else if (link) link.click();
+  else return;
+  event.preventDefault();
+});
 document.addEventListener("click", (event) => {
   if (!event.target.closest?.("[data-palette]") || event.ctrlKey || event.metaKey) return;
   event.preventDefault();

@@ -204,8 +204,22 @@ def test_a_dispute_takes_the_credit_and_gives_it_back_where_it_is_won(
             await p.hear(reversed(p.world.events))
             assert sum((await left_of(p, account)).values()) == columns["won" if won else "lost"][number], spent
             assert await debt(p, account) == (0 if won else columns["owed"][number]), spent
+            assert await mailed(p, dispute["id"]) == [
+                ("finance", "dispute_changed", "open"),
+                ("finance", "dispute_changed", ended := "won" if won else "lost"),
+                ("owners", "payment_disputed", "open"),
+                ("owners", "payment_disputed", ended),
+            ]
 
     run_story(database_url, redis_url, story)
+
+
+async def mailed(p: Payments, dispute: str) -> list[tuple[object, ...]]:
+    """Who is mailed what of a dispute: each state once, however often it was heard of."""
+    return await p.rows(
+        "SELECT coalesce(staff, CASE WHEN account_id IS NOT NULL THEN 'owners' END) AS whom, kind, facts->>'state'"
+        f" FROM mails WHERE dedupe LIKE 'dispute:{dispute}:%' ORDER BY 1, 2, facts->>'state' <> 'open'"
+    )
 
 
 async def left_of(p: Payments, account: AccountId) -> dict[str, int]:
@@ -220,8 +234,10 @@ def test_an_inquiry_and_a_warning_of_fraud_take_nothing_and_are_shown(database_u
         account = await an_account(p.db, 0)
         topup = await p.buy(account, 1_000)
         p.world.warn_of_fraud(str(topup.charge_id))
-        p.world.dispute(str(topup.charge_id), status="warning_needs_response")
+        inquiry = p.world.dispute(str(topup.charge_id), status="warning_needs_response")
         await p.hear()
+        # It takes nothing, so it alarms nobody but finance.
+        assert await mailed(p, inquiry["id"]) == [("finance", "dispute_changed", "inquiry")]
         assert (await p.sums())["customer_credit"] == 1_000
         causes = await p.rows("SELECT cause, account_id FROM payment_reviews ORDER BY 1")
         assert causes == [("dispute", account), ("fraud_warning", account)]

@@ -13,6 +13,8 @@ GET    /openapi.json                                    anyone
 GET    /ready                                           anyone
 GET    /metrics                                         nearby
 DELETE /v1/models/{model_id:path}/vote                  key usage:write
+DELETE /v1/models/{model_id:path}/launch-mail           key usage:write
+POST   /v1/models/{model_id:path}/launch-mail           key usage:write
 GET    /v1/account                                      key billing:read usage:read
 GET    /v1/account/budgets                              key billing:read usage:read
 GET    /v1/account/budgets/{budget_id}                  key billing:read usage:read
@@ -160,6 +162,8 @@ GET    /admin/v1/keys                                   finance_admin ops
 GET    /admin/v1/keys/{key_id}                          finance_admin ops
 GET    /admin/v1/ledger:trial-balance                   finance_admin ops
 GET    /admin/v1/ledger:verify                          finance_admin ops
+GET    /admin/v1/accounts/{account_id}/key-policy       finance_admin ops
+PATCH  /admin/v1/accounts/{account_id}/key-policy       ops
 GET    /admin/v1/management-keys                        finance_admin ops
 GET    /admin/v1/management-keys/{key_id}               finance_admin ops
 GET    /admin/v1/manifest:export                        finance_admin ops
@@ -170,6 +174,9 @@ GET    /admin/v1/models/{model_id:path}                 finance_admin ops
 GET    /admin/v1/operators                              operator
 GET    /admin/v1/prices                                 finance_admin ops
 GET    /admin/v1/prices/{price_id}                      finance_admin ops
+GET    /admin/v1/price-impacts                          finance_admin ops
+GET    /admin/v1/spaces                                 finance_admin ops
+GET    /admin/v1/spaces/{space:path}                    finance_admin ops
 GET    /admin/v1/providers                              finance_admin ops
 GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
@@ -194,6 +201,8 @@ GET    /v1/keys/{key_id}                                keys:read
 GET    /v1/licenses                                     visitor
 GET    /v1/licenses/{license}                           visitor
 GET    /v1/licenses/{license}/acceptance                any
+GET    /v1/account/key-policy                           keys:read
+PATCH  /v1/account/key-policy                           owner
 GET    /v1/management-keys                              owner
 GET    /v1/management-keys/{key_id}                     owner
 GET    /v1/model-changes                                visitor
@@ -269,6 +278,7 @@ POST   /admin/v1/keys/{key_id}/pause                    ops
 POST   /admin/v1/keys/{key_id}/resume                   ops
 POST   /admin/v1/keys/{key_id}/revoke                   ops
 POST   /admin/v1/keys/{key_id}/rotate                   ops
+PATCH  /admin/v1/management-keys/{key_id}               ops
 POST   /admin/v1/management-keys                        ops
 POST   /admin/v1/management-keys/{key_id}/revoke        ops
 POST   /admin/v1/manifest:apply                         ops
@@ -288,6 +298,8 @@ POST   /admin/v1/operators/{key_id}/revoke              operator
 POST   /admin/v1/prices                                 finance_admin
 POST   /admin/v1/providers                              ops
 POST   /admin/v1/providers/{provider_id}/credential     ops
+POST   /admin/v1/providers/{provider_id}/discover       ops
+POST   /admin/v1/providers/{provider_id}/models         ops
 POST   /admin/v1/providers/{provider_id}/test           ops
 POST   /admin/v1/providers:reseal                       ops
 POST   /admin/v1/resolutions                            ops
@@ -306,6 +318,7 @@ POST   /v1/keys/{key_id}/resume                         keys:write
 POST   /v1/keys/{key_id}/revoke                         keys:write
 POST   /v1/keys/{key_id}/rotate                         keys:write
 POST   /v1/licenses/{license}/acceptance                keys:write
+PATCH  /v1/management-keys/{key_id}                     owner
 POST   /v1/management-keys                              owner
 POST   /v1/management-keys/{key_id}/revoke              owner
 POST   /v1/models/{model_id:path}/evidence              key usage:write

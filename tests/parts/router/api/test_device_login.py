@@ -145,6 +145,37 @@ async def test_a_code_is_denied_used_once_and_guessed_by_nobody(api: ServedApi) 
     assert begun["device_code"] not in str(stored)
 
 
+async def test_an_oauth_client_sends_forms_and_reads_errors_as_its_rfc_has_them(api: ServedApi) -> None:
+    async def ask(path: str, expects: int, **fields: str) -> dict[str, Any]:
+        answer = await api.client.post(f"/v1/device/{path}", data=fields)
+        assert answer.status_code == expects, answer.text
+        assert answer.headers["cache-control"] == "no-store"
+        found: dict[str, Any] = answer.json()
+        return found
+
+    member = await a_member(api, Role.OWNER, "oauth")
+    begun = await ask("code", 200, client_id="client of café", scope="usage:read", unknown="is ignored")
+    grant = {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "client_id": "client"}
+    poll = {**grant, "device_code": begun["device_code"]}
+    assert [(await ask("token", 400, **poll))["error"] for _ in range(2)] == ["authorization_pending", "slow_down"]
+    refused = await ask("code", 400, scope="owner é")
+    assert (refused["error"], refused["error_description"].isascii()) == ("invalid_scope", True)
+    assert (await ask("token", 400, **poll | {"grant_type": "password"}))["error"] == "unsupported_grant_type"
+    assert (await ask("token", 400, **grant))["error"] == "invalid_request"
+    assert (await ask("token", 400, **poll | {"device_code": "none"}))["error"] == "expired_token"
+    twice = await api.client.post(
+        "/v1/device/token",
+        content=b"device_code=a&device_code=b",
+        headers={"content-type": "application/x-www-form-urlencoded; charset=utf-8"},
+    )
+    assert twice.json()["error"] == "invalid_request"
+    async with as_member(api.context, member) as page:
+        await page.post(f"/v1/device/logins/{begun['user_code']}/approve", json={})
+    token = await ask("token", 200, **poll)
+    assert (token["token_type"], token["scope"]) == ("Bearer", "usage:read")
+    assert (await api.client.get("/v1/usage", headers=bearer(token["access_token"]))).status_code == 200
+
+
 def test_every_noun_of_the_customers_api_is_a_command() -> None:
     assert set(nouns()) <= set(ACCOUNT_COMMANDS)
     assert set(ACCOUNT_COMMANDS) - set(nouns()) <= {"members", "invitations"}

@@ -67,7 +67,7 @@ COMING_BACK = """
 400 wait   AuthorizationPending PolledTooFast
 401 never  Unauthenticated KeyMissing KeyUnknown KeyExpired KeyPaused
 402 never  OutOfCredit
-403 never  NotAllowed LicenseRestricted ModelNotAllowed CapReached RoleInsufficient ScopeInsufficient
+403 never  NotAllowed LicenseRestricted ModelNotAllowed NetworkNotAllowed CapReached RoleInsufficient ScopeInsufficient
 404 never  NotFound ModelNotFound ModelNotLive PreferencesUnmet OperationNotFound
 405 never  MethodNotAllowed
 408 again  RequestTooSlow

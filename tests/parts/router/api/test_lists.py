@@ -90,7 +90,7 @@ FROM accounts
 """
 
 # What a list needs in its path or query.
-NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0"}
+NEEDED = {"month": "2026-01", "account_id": "account 0", "model": "acme/m0", "usd_per_mtok": "1.00"}
 # How many rows each noun's list has where :func:`fill` made ``n``; None: more than that.
 ROWS: dict[str, Any] = {
     **dict.fromkeys(("evidence", "votes", "account-views"), lambda n: n),
@@ -103,7 +103,7 @@ ROWS: dict[str, Any] = {
         ("resolutions", "waivers", "acceptances", "usage", "lines", "contracts", "management-keys"), lambda n: n
     ),
     "grants": lambda n: n and n + 1,  # of one account, and its credit line
-    "incidents": lambda n: n,
+    **dict.fromkeys(("incidents", "spaces", "price-impacts"), lambda n: n),
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
     **dict.fromkeys(("reconciliations", "differences", "invoice-maps", "provider-invoices"), lambda n: n),

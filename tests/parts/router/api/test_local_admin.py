@@ -164,10 +164,12 @@ async def test_bodies_are_bounded_and_strict(machine: Machine, path: str, body: 
 
 async def test_an_operator_is_invited_on_the_machine_and_the_way_in_is_shown_once(machine: Machine) -> None:
     body = {"email": "ann@example.com", "role": "finance_admin"}
-    assert (await machine("POST", "/operators/invite?dry_run=1", body))["path"] is None
+    dry = await machine("POST", "/operators/invite?dry_run=1", body)
+    assert (dry["path"], dry["url"]) == (None, None)
     made = [await machine("POST", "/operators/invite", body, 201, idempotency_key="k") for _ in range(2)]
     assert made[0] == made[1]
     assert made[0]["path"].startswith("/sign-in/operator/")
+    assert made[0]["url"] == f"http://localhost:8001{made[0]['path']}"
     assert made[0]["path"] not in json.dumps((await machine("GET", "/audit"))["data"])
     # Nobody is an operator yet, so the role is needed again; and who is one keeps theirs.
     assert (await machine("GET", "/members"))["data"] == []

@@ -46,6 +46,9 @@ class Granting:
     async def count(self, attempt: Attempt, deadline_s: float) -> int | None:
         return None
 
+    async def list_models(self, deadline_s: float) -> None:
+        return None
+
     async def close(self) -> None:
         pass
 

@@ -7,7 +7,8 @@ import pytest
 from router.changes.audit import Actor
 from router.changes.transaction import transact
 from router.errors import Conflict, NotFound
-from router.identity.key_commands import KeySpec, create_key
+from router.identity.key_commands import create_key
+from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from store.ids import AccountId, new_id
 from store.postgres import Database

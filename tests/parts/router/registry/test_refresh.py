@@ -18,15 +18,8 @@ from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import KeyPaused, KeyUnknown, StoreUnavailable
 from router.identity.authenticate import authenticate
-from router.identity.key_commands import (
-    IssuedKey,
-    KeySpec,
-    create_key,
-    end_old_secrets,
-    pause_key,
-    revoke_key,
-    rotate_key,
-)
+from router.identity.key_commands import IssuedKey, create_key, end_old_secrets, pause_key, revoke_key, rotate_key
+from router.identity.key_views import KeySpec
 from router.identity.keys import digest_of, new_key
 from router.registry.endpoints import move_endpoint, register_endpoint
 from router.registry.providers import edit_provider, register_provider

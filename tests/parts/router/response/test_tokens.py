@@ -48,6 +48,10 @@ class Counter(Provider):
         return self.answer
 
     @override
+    async def list_models(self, deadline_s: float) -> None:
+        raise NotImplementedError
+
+    @override
     async def embed(self, attempt: Attempt, deadline_s: float) -> Vectors:
         raise AssertionError("it is asked to count")
 

@@ -1,0 +1,91 @@
+"""Finance finds a payment, refund or dispute by what a letter says: an id, an amount, a name, a month, a state."""
+
+from datetime import date
+from urllib.parse import urlencode
+
+import pytest
+
+from router.identity.members import Role
+from store.ids import AccountId, RefundId, TopupId, new_id, wire
+from tests.builders.database import DatabaseBuilder
+from tests.harness.pages import Pages, an_operator
+from tests.harness.reading import Reader, words_of
+
+pytestmark = pytest.mark.anyio
+
+TOPUP, OTHER, REFUND = TopupId(new_id()), TopupId(new_id()), RefundId(new_id())
+KINDS = ("payments", "refunds", "disputes")
+
+
+@pytest.fixture(scope="module")
+def payments(build: DatabaseBuilder) -> tuple[AccountId, AccountId]:
+    """Two accounts that paid, the first 1,250.00 USD, of which some is refunded and disputed."""
+    first, other = build.an_account(0, "Müller_& Söhne"), build.an_account(0, "Plain")
+    topup = (
+        "INSERT INTO topups (id, account_id, idempotency_key, amount_cents, save_card, actor, status, intent_id,"
+        " charge_id, paid_cents, tax_cents, discount_cents, problem, created_at, paid_at)"
+        " VALUES ($1, $2, 'k', $3, false, 'mem_1', $4, $5, $6, $3, 0, 0, $7, $8::date,"
+        " CASE WHEN $4 = 'paid' THEN now() END)"
+    )
+    october, november = date(2026, 10, 3), date(2026, 11, 3)
+    build.rows(topup, TOPUP, first, 125_000, "paid", "pi_1Abc", "ch_1Abc", "", october)
+    build.rows(topup, OTHER, other, 5_000, "failed", "pi_2Def", "ch_2Def", "card_declined 100%", november)
+    build.rows(
+        "INSERT INTO refunds (id, topup_id, account_id, idempotency_key, wanted_cents, status, reason, actor,"
+        " refund_id, created_at) VALUES ($1, $2, $3, 'k', 4200, 'requested', 'as agreed', 'mem_1', 're_9', $4::date)",
+        *(REFUND, TOPUP, first, november),
+    )
+    for number, account in enumerate((first, other)):
+        build.rows(
+            "INSERT INTO disputes (id, topup_id, account_id, amount_cents, credit_cents, reason, status, opened_at)"
+            " VALUES ($1, $2, $3, $4, 0, 'fraudulent', 'open', $5::date)",
+            *(
+                f"dp_z{9 - number}",
+                TOPUP if account == first else OTHER,
+                account,
+                100 + number,
+                (october, november)[number],
+            ),
+        )
+    return first, other
+
+
+@pytest.fixture
+def ops(pages: Pages) -> Reader:
+    return Reader(pages.reader(an_operator(Role.OPS, now=pages.now), "olga"))
+
+
+async def found(ops: Reader, kind: str, **which: str) -> str:
+    return words_of(await ops.open(f"/finance/{kind}?{urlencode(which)}"))
+
+
+async def test_each_is_found_by_what_is_remembered(ops: Reader, payments: tuple[AccountId, AccountId]) -> None:
+    topup, other, refund = wire(TopupId, TOPUP), wire(TopupId, OTHER), wire(RefundId, REFUND)
+    names = {"payments": (topup, other), "refunds": (refund, "no such"), "disputes": ("dp_z9", "dp_z8")}
+    cases = [
+        *(("payments", {"search": text}) for text in ("pi_1", "CH_1ABC", topup[-9:], "müller_", "1250", "1,250.00")),
+        *(("payments", which) for which in ({"status": "paid"}, {"period": "2026-10"}, {"account": "Müller_& Söhne"})),
+        *(("refunds", {"search": text}) for text in ("re_9", topup, "agreed", "42.00")),
+        *(("refunds", which) for which in ({"status": "requested"}, {"period": "2026-Q4"})),
+        *(("disputes", {"search": text}) for text in ("dp_z9", topup, "Söhne", "1.00")),
+        *(("disputes", which) for which in ({"period": "2026-10"}, {"account": "Müller_& Söhne", "status": "open"})),
+    ]
+    for kind, which in cases:
+        seen = await found(ops, kind, **which)
+        assert names[kind][0] in seen, (kind, which)
+        assert names[kind][1] not in seen, (kind, which)
+    # A sign of LIKE is a sign like any other.
+    assert other in await found(ops, "payments", search="100%")
+    for kind in KINDS:
+        for text in ("%", "\\", "x' OR 1=1", "9" * 200, "-1250", "٣"):
+            seen = await found(ops, kind, search=text)
+            assert topup not in seen or text == "%", (kind, text)
+    wrong = await ops.open("/finance/payments?status=nothing&period=2026-13", status=400)
+    assert 'id="e-status"' in wrong.text
+
+
+async def test_disputes_come_newest_first_page_by_page(ops: Reader, payments: tuple[AccountId, AccountId]) -> None:
+    seen = await found(ops, "disputes")
+    assert seen.index("dp_z8") < seen.index("dp_z9")
+    answer = await ops.open("/finance/disputes?cursor=bm90aGluZw", status=400)
+    assert "next_cursor" in words_of(answer)
