@@ -134,8 +134,8 @@ class Admission:
         raise BillingUnavailable("the account's balance keeps vanishing from Redis")
 
     async def _with_debt(self, denied: Denied, account_id: AccountId) -> Denied:
-        """The refusal with what the account owes, where it has no credit."""
-        if denied.reason is not Denial.CREDIT or denied.balance:
+        """The refusal with what the account owes, where its credit is in the way: new credit pays that first."""
+        if denied.reason is not Denial.CREDIT:
             return denied
         return msgspec.structs.replace(denied, debt=await self._projection.debts.recent(account_id))
 

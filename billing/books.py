@@ -98,9 +98,12 @@ _FREQUENT = """
             SELECT ledger_account_id AS id, amount_nano AS amount FROM sealed_balances UNION ALL TABLE tail
         ) sums GROUP BY 1
     ), granted AS MATERIALIZED (
-        SELECT account_id, sum(remaining_nano) AS amount FROM grants WHERE remaining_nano > 0 GROUP BY 1
+        SELECT account_id, sum(remaining_nano) AS amount,
+            coalesce(sum(remaining_nano) FILTER (WHERE kind IN ('promotional', 'goodwill')), 0) AS given
+        FROM grants WHERE remaining_nano > 0 GROUP BY 1
     ), balances AS (
-        SELECT l.account_id, l.kind, l.posted_nano, coalesce(p.amount, 0) AS posted, coalesce(g.amount, 0) AS granted
+        SELECT l.account_id, l.kind, l.posted_nano, coalesce(p.amount, 0) AS posted, coalesce(g.amount, 0) AS granted,
+            coalesce(g.given, 0) AS given
         FROM ledger_accounts l LEFT JOIN posted p ON p.id = l.id LEFT JOIN granted g ON g.account_id = l.account_id
         WHERE l.posted_nano IS NOT NULL
     )
@@ -109,7 +112,8 @@ _FREQUENT = """
         min(account_id::text) FILTER (WHERE posted_nano <> posted) AS drifted_account,
         count(*) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted,
         min(account_id::text) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted_account,
-        count(*) FILTER (WHERE kind = 'customer_overdraft' AND posted_nano < 0 AND granted > 0) AS indebted,
+        count(*) FILTER (WHERE kind = 'customer_overdraft' AND posted_nano < 0 AND granted > 0
+            AND (granted > given OR posted_nano + debt_beyond_usage(account_id) < 0)) AS indebted,
         (SELECT count(*) FROM usage_events_default) AS strays
     FROM balances
 """
@@ -187,7 +191,7 @@ async def check_frequently(db: Database) -> list[Finding]:
         Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
         Finding(Check.CREDIT_IS_POSTINGS, found.drifted, f"accounts such as {_account(found.drifted_account)}"),
         Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
-        Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit"),
+        Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit that pays it"),
         Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
         *_of_months(months, different.billed),
         Finding(

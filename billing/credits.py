@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.chart import LedgerKind
-from billing.debt import lock_credit, read_debt
+from billing.debt import lock_credit, read_debt, read_usage_debt
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
 from billing.tables import GrantRow
@@ -47,7 +47,7 @@ CONTRA_OF = {
     GrantKind.PURCHASED: LedgerKind.CLEARING,
     GrantKind.LINE: LedgerKind.CREDIT_LINES,
 }
-# Usage that these pay for is no revenue, also where it was served before they were given.
+# They pay for usage alone. What they pay for is no revenue, also where it was served before they were given.
 GIFTS = frozenset({GrantKind.PROMOTIONAL, GrantKind.GOODWILL})
 _USE_GRANT = text("""
     WITH used AS (UPDATE grants SET remaining_nano = remaining_nano - :amount WHERE id = :grant RETURNING id)
@@ -84,6 +84,8 @@ async def grant(
 ) -> GrantId:
     """Give credit, of which the account's debt is paid first. ``paid_from``: where purchased credit's money is.
 
+    Of a debt that is no usage given credit pays nothing, and is there to be used.
+
     The same ``source_ref`` twice is the database's ``IntegrityError``: one fact, one grant. Redis learns of it by
     the resync, or at once by :func:`billing.projection.Projection.refresh`.
     """
@@ -91,7 +93,8 @@ async def grant(
         raise ValueError("a grant is a positive amount; to take credit back, book a correction")
     grant_id = GrantId(new_id())
     await lock_credit(tx, account_id)
-    paid = NanoUSD(min(amount, await read_debt(tx, account_id)))
+    payable = await (read_usage_debt if kind in GIFTS else read_debt)(tx, account_id)
+    paid = NanoUSD(min(amount, payable))
     legs = [
         Posting(LedgerKind.CUSTOMER_CREDIT, NanoUSD(amount - paid), account_id),
         Posting(paid_from or CONTRA_OF[kind], NanoUSD(-amount)),

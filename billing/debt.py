@@ -1,7 +1,8 @@
 """Reads and counts what accounts owe: what was served or taken back beyond their credit.
 
 Debt is the running balance of the ledger account ``customer_overdraft``. New credit pays it first
-(:func:`billing.credits.grant`), so an account in debt has no credit, and admission refuses its calls by that alone.
+(:func:`billing.credits.grant`), so an account in debt has no credit, and admission refuses its calls by that alone. But
+given credit pays for usage alone: what is owed of a minimum, or of a payment that went back, leaves it to be used.
 """
 
 import time
@@ -43,10 +44,19 @@ _COUNT = text(
     "SELECT count_debts() WHERE EXISTS (SELECT FROM ledger_accounts WHERE kind = 'customer_overdraft'"
     " AND posted_nano IS NULL)"
 )
+_USAGE_DEBT = text(f"SELECT ({_DEBT.text}) - debt_beyond_usage(:account_id)")
 _UNPAID = text("""
-    SELECT o.account_id, least(-o.posted_nano, c.posted_nano) AS payable
-    FROM ledger_accounts o JOIN ledger_accounts c ON c.account_id = o.account_id AND c.kind = 'customer_credit'
-    WHERE o.kind = 'customer_overdraft' AND o.posted_nano < 0 AND c.posted_nano > 0 ORDER BY 1
+    SELECT * FROM (
+        SELECT o.account_id, least(-o.posted_nano,
+            g.own + least(g.given, -o.posted_nano - debt_beyond_usage(o.account_id))) AS payable
+        FROM ledger_accounts o JOIN ledger_accounts c ON c.account_id = o.account_id AND c.kind = 'customer_credit'
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(remaining_nano) FILTER (WHERE kind IN ('promotional', 'goodwill')), 0)::bigint AS given,
+                coalesce(sum(remaining_nano) FILTER (WHERE kind NOT IN ('promotional', 'goodwill')), 0)::bigint AS own
+            FROM grants WHERE account_id = o.account_id AND remaining_nano > 0
+        ) g
+        WHERE o.kind = 'customer_overdraft' AND o.posted_nano < 0 AND c.posted_nano > 0
+    ) debts WHERE payable > 0 ORDER BY 1
 """)
 
 
@@ -66,6 +76,11 @@ async def read_balance(tx: AsyncConnection, account_id: AccountId) -> Balance:
     """The account's credit and debt, in one statement; 0 for one that does not exist."""
     row = (await tx.execute(_BALANCE, {"account_id": account_id})).one()
     return Balance(NanoUSD(int(row.credit)), NanoUSD(int(row.debt)))
+
+
+async def read_usage_debt(tx: AsyncConnection, account_id: AccountId) -> NanoUSD:
+    """What the account owes of usage, which is what given credit pays."""
+    return NanoUSD(int(await tx.scalar(_USAGE_DEBT, {"account_id": account_id}) or 0))
 
 
 async def debts_of(tx: AsyncConnection, among: Collection[AccountId]) -> dict[AccountId, NanoUSD]:

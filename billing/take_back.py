@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.admission import Admission
 from billing.chart import LedgerKind
-from billing.credits import GrantKind, debt_payment, use_grant
-from billing.debt import lock_credit, read_debt
+from billing.credits import GIFTS, GrantKind, debt_payment, use_grant
+from billing.debt import lock_credit, read_debt, read_usage_debt
 from billing.generation import Generation, locks_lease
 from billing.ledger import Posting, post
 from billing.money import NanoUSD, Price
@@ -63,7 +63,8 @@ _RULES: dict[Reason, dict[GrantKind, LedgerKind]] = {
         GrantKind.GOODWILL: LedgerKind.GOODWILL_EXPENSE,
     },
     Reason.LINE: {GrantKind.LINE: LedgerKind.CREDIT_LINES},
-    # Given credit pays for usage alone. What a month's usage lacks is paid for and not used, as breakage is.
+    # Given credit pays for usage alone, here and where it pays debt. What a month's usage lacks is paid for and not
+    # used, as breakage is.
     Reason.MINIMUM: dict.fromkeys((GrantKind.PURCHASED, GrantKind.LINE), LedgerKind.BREAKAGE),
     Reason.DEBT: dict.fromkeys(
         (GrantKind.PROMOTIONAL, GrantKind.GOODWILL, GrantKind.PURCHASED, GrantKind.LINE), LedgerKind.CUSTOMER_OVERDRAFT
@@ -258,9 +259,20 @@ async def _progress(tx: AsyncConnection, wanted: TakeBack) -> _Progress:
     limit = wanted.amount - done.amount
     if wanted.reason is Reason.DEBT:
         limit = min(limit, await read_debt(tx, wanted.account_id))
+        grants = _payable(grants, await read_usage_debt(tx, wanted.account_id))
     # Once its rest is debt, new credit pays that debt, and the fact takes nothing more.
     left = 0 if done.rest_is_owed else max(0, min(limit, sum(remaining for _, _, remaining in grants)))
     return _Progress(done.steps, done.amount, left, done.rest_is_owed, grants)
+
+
+def _payable(grants: list[tuple[GrantId, GrantKind, int]], usage: int) -> list[tuple[GrantId, GrantKind, int]]:
+    """The grants with what each may pay of a debt: those that were given together no more than ``usage`` of it."""
+    payable = []
+    for grant_id, kind, remaining in grants:
+        part = min(remaining, usage) if kind in GIFTS else remaining
+        usage -= part if kind in GIFTS else 0
+        payable.append((grant_id, kind, part))
+    return payable
 
 
 async def _owe_rest(tx: AsyncConnection, wanted: TakeBack) -> int | None:

@@ -121,7 +121,7 @@ class Denied(msgspec.Struct, frozen=True):
     """A refusal of admission with everything that the caller learns: amounts in nano-USD, the wait in milliseconds.
 
     ``tokens`` are the least that the call needed of the limit; ``counted`` where they are no guess. ``debt`` is what an
-    account without credit owes beyond it. ``cap`` is the one that is in the way, and ``spent`` what is spent of it.
+    account owes whose credit is too little. ``cap`` is the one that is in the way, and ``spent`` what is spent of it.
     """
 
     reason: Denial

@@ -58,8 +58,8 @@ _LIST = text(f"""
 """)  # noqa: S608 - constants
 _IS_OWN = "(m.id IS NOT NULL OR a.actor LIKE 'key\\_%' OR a.actor LIKE 'mgmt\\_%')"
 _HAS_DETAILS = f"({_IS_OWN} OR a.action LIKE ANY($3::text[]))"
-# The same of all times, as cells of CSV but for before and after: $1 is the account, $2 and $3 are what
-# :func:`own_audit_patterns` answers.
+# The same of all times, as cells of CSV but for before and after. $1 is the account, $2 and $3 are
+# :func:`own_audit_patterns`.
 OWN_AUDIT_ROWS = f"""
     SELECT 'audit_' || encode(uuid_send(a.id), 'hex') AS id,
         to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,

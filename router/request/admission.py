@@ -80,9 +80,10 @@ def denial_error(denied: Denied, caller: Caller, now: datetime) -> errors.Refusa
 
 def _credit(denied: Denied, _: Caller) -> errors.Refusal:
     if denied.debt:
+        credit = f"{to_usd(denied.balance)} USD of credit" if denied.balance else "no credit"
         return errors.OutOfCredit(
-            f"The account has no credit and owes {to_usd(denied.debt)} USD for what it was served beyond it. Add "
-            f"credit: it pays that first, and this call may cost up to {to_usd(denied.needed)} USD.",
+            f"The account has {credit} and owes {to_usd(denied.debt)} USD. Add credit: it pays that first, and this "
+            f"call may cost up to {to_usd(denied.needed)} USD.",
             details=_amounts(denied) | {"debt_usd": to_usd(denied.debt)},
         )
     return errors.OutOfCredit(

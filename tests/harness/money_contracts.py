@@ -8,6 +8,7 @@ from hypothesis.stateful import precondition, rule
 from billing.contracts.minimums import charge_minimums
 from billing.contracts.rules import Unused
 from billing.contracts.store import NewContract, NewTerm
+from billing.credits import GrantKind, grant
 from billing.expiry import pay_debts
 from billing.money import NanoUSD
 from billing.prices import set_price
@@ -22,10 +23,13 @@ from tests.builders.stripe import Payments
 from tests.harness.money_books import catch_up
 from tests.harness.money_state import MONTHS, NOW, THIS_MONTH, Account, MoneyState
 
-# Nano-dollars per million tokens; hundredths of a percent, of which a half makes ties of odd prices.
-PRICES = st.integers(10**9, 10**11)
+# Nano-dollars per million tokens, odd, and hundredths of a percent: half of the discounted prices are above their
+# floor. Where it is 50 % that is taken off each is a tie, of which the even one may be above or below.
+PRICES = st.integers(10**9 // 2, 10**11 // 2).map(lambda half: 2 * half + 1)
 PERCENTS = st.just(5_000) | st.integers(1, 9_999)
 AMOUNT = st.integers(1, 7_000_000_000)
+# As likely as not more than an account has.
+MINIMUM = AMOUNT | st.integers(10**10, 3 * 10**10)
 LAST_MONTH = MONTHS[-1]
 
 
@@ -81,11 +85,14 @@ class ContractState(MoneyState):
         account.money.give("purchased", amount, day=self.today + days)
 
     @precondition(lambda self: LAST_MONTH not in self.closed)
-    @rule(account=accounts, amount=AMOUNT)
-    def charge_minimum(self, account: Account, amount: int) -> None:
+    @rule(account=accounts, amount=MINIMUM, gift=AMOUNT)
+    def charge_minimum(self, account: Account, amount: int, gift: int) -> None:
         """What last month's usage does not come to is charged, once; what gifts paid of the usage does not count."""
-        if account.has_minimum or account.money.held:
-            return
+        if not account.has_minimum and not account.money.held:
+            self.charge_month(account, amount, gift)
+
+    def charge_month(self, account: Account, amount: int, gift: int) -> None:
+        """Gifts pay nothing of it: not at once, not by the job that pays debts, and not where one is given later."""
 
         async def story(p: Payments) -> None:
             await catch_up(p)
@@ -95,10 +102,20 @@ class ContractState(MoneyState):
             turns = [await charge_minimums(b.db, b.admission, b.projection, b.generation, now) for _ in range(2)]
             assert turns == [1, 0]
             await pay_debts(b.db, b.admission, b.projection, b.generation)
+            async with p.db.transaction() as tx:
+                await grant(tx, account.id, NanoUSD(gift), GrantKind.GOODWILL, source_ref=next(self.names))
 
         self.process.run(story)
         account.has_minimum = True
-        account.money.charge_rest_of(amount, f"{LAST_MONTH:%Y-%m}")
+        account.money.charge_minimum(amount, f"{LAST_MONTH:%Y-%m}")
+        account.money.give("goodwill", gift)
+
+    def open_another(self, off: int | None) -> Account:
+        account = self.open_account_with_gift()
+        if off is not None:
+            self.agree(account, "all", NewTerm(None, percent_off=off))
+            account.agreed.off_all = off
+        return account
 
     def agree(self, account: Account, scope: str, term: NewTerm | None) -> None:
         """End what was agreed for the scope, and agree on another in its place, at one instant."""

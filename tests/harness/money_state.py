@@ -13,7 +13,7 @@ from billing.contracts.store import list_terms
 from billing.credits import GrantKind
 from billing.prices import list_prices
 from billing.stripe.topups import Topup
-from billing.values import Denial, Denied, Hold, Payer, Usage
+from billing.values import Denial, Denied, Hold, Payer, Quote, Usage
 from router.registry.indexes import PriceIndex
 from router.request.estimate import estimate
 from router.response.tokens import compute_usage
@@ -31,6 +31,7 @@ LONGEST_S = 80.0
 # Of the list, per million tokens: a call of some ten thousand tokens costs as much as an account has credit.
 # Odd, so that half of it is a tie, which half-even rounds up.
 LIST_PRICE = 50_000_000_003
+SIGN_UP = 5_000_000_000
 SERVED = a_model(MODEL, special_tokens=0, max_input_tokens=100_000)
 NOW = datetime.now(UTC)
 THIS_MONTH = NOW.date().replace(day=1)
@@ -99,12 +100,15 @@ class MoneyState(RuleBasedStateMachine):
         finally:
             self.stripe.__exit__(None, None, None)
 
-    def open_another(self) -> Account:
+    def open_account_with_gift(self) -> Account:
+        """Each has what is given at sign-up."""
+
         async def story(p: Payments) -> AccountId:
-            return await an_account(p.db, 0)
+            return await an_account(p.db, SIGN_UP, GrantKind.PROMOTIONAL)
 
         made = self.process.run(story)
         self.known.append(Account(made, Money(), a_payer(made)))
+        self.known[-1].money.give("promotional", SIGN_UP)
         return self.known[-1]
 
     def nothing_in_flight(self) -> bool:
@@ -117,10 +121,7 @@ class MoneyState(RuleBasedStateMachine):
 
         async def story(p: Payments) -> object:
             await catch_up(p)
-            async with p.db.transaction() as tx:
-                prices = PriceIndex(await list_prices(tx), await list_terms(tx))
-            key = msgspec.structs.replace(a_key(), account_id=account.id, payer=account.payer)
-            quote = estimate(a_request(token_ids=[[1] * tokens]), SERVED, key, prices, p.db.clock.now())
+            quote = quote_of(p, account, await read_prices(p), tokens)
             assert (quote.exact, quote.price.nano_per_mtok, quote.amount_max) == (True, price.nano_per_mtok, amount)
             admit = p.billing.admission.admit
             return await admit(RequestId(new_id()), account.payer, quote, datetime.now(UTC), _in_a_minute(), None)
@@ -154,6 +155,15 @@ class MoneyState(RuleBasedStateMachine):
         call.account.spent += cost
 
     @invariant()
+    def everybody_is_quoted_what_was_agreed(self) -> None:
+        async def story(p: Payments) -> list[int]:
+            prices = await read_prices(p)
+            return [quote_of(p, account, prices, 1).price.nano_per_mtok for account in self.known]
+
+        agreed = [account.agreed.price_of(self.listed).nano_per_mtok for account in self.known]
+        assert self.process.run(story) == agreed
+
+    @invariant()
     def everything_is_as_the_model_says(self) -> None:
         found = self.process.run(read_money)
         for account in self.known:
@@ -176,6 +186,18 @@ class MoneyState(RuleBasedStateMachine):
                 line[place] += number
         for (account, month), lines in sums.items():
             assert await read_lines(p, account, month) == {(price, *line) for price, line in lines.items()}
+
+
+async def read_prices(p: Payments) -> PriceIndex:
+    """The prices as a serve process has them."""
+    async with p.db.transaction() as tx:
+        return PriceIndex(await list_prices(tx), await list_terms(tx))
+
+
+def quote_of(p: Payments, account: Account, prices: PriceIndex, tokens: int) -> Quote:
+    """What a call of the account is quoted, as by ``POST /v1/quote``."""
+    key = msgspec.structs.replace(a_key(), account_id=account.id, payer=account.payer)
+    return estimate(a_request(token_ids=[[1] * tokens]), SERVED, key, prices, p.db.clock.now())
 
 
 def usage(hold: Hold, tokens: int, month: date) -> Usage:

@@ -4,6 +4,7 @@ What customers and operators make is made by their pages; the rest by the produc
 """
 
 import asyncio
+import base64
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -45,6 +46,9 @@ TABLES = {
     "export": ("exports", ids.ExportId),
     "review": ("payment_reviews", ids.ReviewId),
     "receivable": ("receivables", ids.ReceivableId),
+    "contract": ("contracts", ids.ContractId),
+    "schedule": ("grant_schedules", ids.GrantScheduleId),
+    "invoice": ("provider_invoices", ids.ProviderInvoiceId),
 }
 FIXED = {
     "month": MONTH,
@@ -113,14 +117,29 @@ async def make_by_pages(pages: Pages, account: AccountId) -> None:
     signed = {"term": "charging", "signer": "licensor", "signed_by": "Codefuse", "evidence": "https://example.com"}
     await finance.write(f"/ops/licenses/{CONTESTED}/waive", **signed)
     await finance.write("/finance/exports/new", kind="movements", period=MONTH)
+    await _agree(finance, wire(AccountId, account))
     grant = f"/ops{base}/grant"
     above = await finance.send(await finance.open(grant), amount_usd="20000", source="an apology", kind="goodwill")
     await finance.client.post(grant, data=form_of(above).fields)
 
 
+async def _agree(finance: Reader, account: str) -> None:
+    """A contract, a line, credit each month, and a provider's invoice, whose file is sent as forms send it again."""
+    today = datetime.now(UTC).date()
+    reason = {"account": account, "note": "C-1"}
+    await finance.write("/finance/contracts/new", **reason, reason="agreed", percent_off="10")
+    await finance.write("/finance/lines/open", **reason, limit_usd="5.00")
+    await finance.write("/finance/grant-schedules/new", **reason, amount_usd="1.00", first_month=f"{today:%Y-%m}")
+    columns = '[columns]\nmodel = "model"\namount = "usd"\n'
+    await finance.write("/finance/invoice-maps/new", provider="acme", map=columns)
+    file = base64.b64encode(b"model,usd\nacme/model,1.25\n").decode()
+    facts = {"provider": "acme", "number": "R-1", "period": f"{today:%Y-%m}", "total_usd": "1.25"}
+    await finance.write("/finance/provider-invoices/import", **facts, file=file)
+
+
 def path_values(build: DatabaseBuilder, account: AccountId) -> dict[str, str]:
     """The values that stand in addresses of pages."""
-    found = FIXED | {"account": wire(AccountId, account)}
+    found = FIXED | {"account": wire(AccountId, account), "line": wire(AccountId, account)}
     for name, (table, kind) in TABLES.items():
         rows = build.rows(f"SELECT id FROM {table} ORDER BY id LIMIT 1")
         assert rows, f"there is no row of {table}"

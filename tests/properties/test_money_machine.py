@@ -1,4 +1,4 @@
-"""Money as a state machine: whatever happens in whatever order, each account has what a model of a hundred lines says.
+"""Money as a state machine: whatever happens in whatever order, each account has what a model of sixty lines says.
 
 Real Postgres, Redis and Stripe's client; after each step the books are checked. A few short runs by default;
 ``GIGAROUTER_TEST_RUNS`` has another number of longer ones (``make proofs``). A rule is a method: what it does to the
@@ -48,13 +48,14 @@ from tests.builders.database import insert_model
 from tests.builders.stripe import Payments
 from tests.harness.fresh_databases import fresh_databases
 from tests.harness.money_books import catch_up, check_books
-from tests.harness.money_contracts import ContractState
+from tests.harness.money_contracts import PERCENTS, ContractState
 from tests.harness.money_model import GIFTS
 from tests.harness.money_state import (
     LIST_PRICE,
     LONGEST_S,
     MONTHS,
     NOW,
+    SIGN_UP,
     THIS_MONTH,
     Account,
     Call,
@@ -74,14 +75,18 @@ class MoneyMachine(ContractState):
 
     # -- accounts and credit ---------------------------------------------------------------------------------------
 
-    @initialize(target=accounts)
-    def open_first(self) -> Account:
-        return self.open_another()
+    @initialize(target=accounts, off=PERCENTS, owes=st.booleans())
+    def open_first(self, off: int, owes: bool) -> Account:
+        """With a percentage off and maybe in debt, so that runs have rounded prices, and gifts that pay no debt."""
+        account = self.open_another(off)
+        if owes:
+            self.charge_month(account, 2 * SIGN_UP, SIGN_UP // 2)
+        return account
 
     @precondition(lambda self: len(self.known) < 3)
-    @rule(target=accounts)
-    def open_account(self) -> Account:
-        return self.open_another()
+    @rule(target=accounts, off=st.none() | PERCENTS)
+    def open_account(self, off: int | None) -> Account:
+        return self.open_another(off)
 
     @rule(account=accounts, cents=st.integers(500, 2_000))
     def top_up(self, account: Account, cents: int) -> None:
@@ -109,7 +114,7 @@ class MoneyMachine(ContractState):
         account.topups.append(self.process.run(save))
         account.money.give("purchased", 500 * CENT, topup=account.topups[-1].reference)
         for _ in range(2):
-            own = sum(account.money.left(kind) for kind in ("purchased", *GIFTS))
+            own = account.money.left("purchased", *GIFTS)
             assert self.process.run(lambda p: p.recharge(later=True)) == (own < threshold * CENT)
             if own < threshold * CENT:
                 account.topups.append(self.process.run(lambda p: newest_recharge(p, account.id)))

@@ -85,7 +85,7 @@ def _confirmation(request: PageRequest, would: Closing) -> ConfirmPage:
     what = f"Close {_name(request)} for good"
     return ConfirmPage(
         title=f"{what}?",
-        crumbs=(*_crumbs(request), Crumb("Confirm")),
+        crumbs=(*_crumbs(request)[:1], Crumb("Close", request.path), Crumb("Confirm")),
         action=request.path,
         button=what,
         back=f"{_base(request)}/data",

@@ -75,7 +75,7 @@ async def edit(request: PageRequest) -> Answer:
     """Change the key, or show the form again with what is wrong."""
     form = request.form_as(KeyForm)
     if warning := exclusion(form.networks, form.networks_seen, request.client):
-        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning))
+        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning), version=form.version)
     try:
         await request.run(
             "edit_own_key", Key, path=_path(request), body=body_of(form), if_match=form.version or '"none"'
@@ -164,7 +164,9 @@ async def _refused(request: PageRequest, refused: OperationRefused, form: Form |
         return await _page(request, fault=refused.error.message, status=refused.status)
     if refused.error.code == "version_conflict":
         form = Form(form.values, fault="Somebody else changed the key meanwhile. What you typed is still here.")
-    return await _page(request, form, status=refused.status)
+        return await _page(request, form, status=refused.status)
+    # As it was read: what somebody else changes until the form is right is a conflict still.
+    return await _page(request, form, version=request.typed("version"), status=refused.status)
 
 
 async def _read(request: PageRequest) -> tuple[Key, str]:
@@ -178,9 +180,15 @@ async def _read(request: PageRequest) -> tuple[Key, str]:
 
 
 async def _page(
-    request: PageRequest, form: Form | None = None, *, fault: str = "", notice: str = "", status: int = 200
+    request: PageRequest,
+    form: Form | None = None,
+    *,
+    version: str = "",
+    fault: str = "",
+    notice: str = "",
+    status: int = 200,
 ) -> KeyPage:
-    key, version = await _read(request)
+    key, version_now = await _read(request)
     policy = await read_policy(request)
     shown = form or msgspec.structs.replace(form_of_key(key), fault=fault)
     return KeyPage(
@@ -196,7 +204,7 @@ async def _page(
         is_excluded=key.revoked_at is None and excludes(key.networks, request.client),
         uses=USES,
         overlaps=OVERLAPS,
-        version=version,
+        version=version or version_now,
         once=str(new_id()),
         notice=notice,
         status=status,

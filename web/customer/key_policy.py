@@ -94,7 +94,8 @@ async def act(request: PageRequest) -> Answer:
         shown = form_of(request, refused)
         if refused.error.code == "version_conflict":
             shown = Form(shown.values, fault="Somebody else changed the bound meanwhile. What you typed is still here.")
-        return await _page(request, shown, status=refused.status)
+            return await _page(request, shown, status=refused.status)
+        return await _page(request, shown, version=form.version, status=refused.status)
     return ConfirmPage(
         title="Change the longest life of keys?",
         crumbs=_crumbs(request),
@@ -124,7 +125,9 @@ async def _edit(request: PageRequest, form: PolicyForm, *, dry_run: bool = False
     )
 
 
-async def _page(request: PageRequest, form: Form | None = None, *, status: int = 200) -> KeyPolicyPage:
+async def _page(
+    request: PageRequest, form: Form | None = None, *, version: str = "", status: int = 200
+) -> KeyPolicyPage:
     read = await request.run("retrieve_own_key_policy", KeyPolicy)
     policy = read.value
     return KeyPolicyPage(
@@ -134,7 +137,7 @@ async def _page(request: PageRequest, form: Form | None = None, *, status: int =
         action=request.path,
         back=_keys(request),
         form=form or Form({"max_days": "" if policy.max_days is None else str(policy.max_days)}),
-        version=read.etag or "",
+        version=version or read.etag or "",
         status=status,
     )
 

@@ -93,7 +93,7 @@ def warnings_of(key: Key, now: datetime) -> tuple[str, ...]:
     if key.expires_at is not None and now < key.expires_at <= now + EXPIRES_WITHIN:
         found.append(f"expires in {remaining(key.expires_at, now)}")
     if key.exceeds_max_life:
-        found.append("longer than the account's longest life")
+        found.append("exceeds the longest life")
     if not key.caps and not key.is_test:
         found.append("no cap")
     return tuple(found)

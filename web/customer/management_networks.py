@@ -43,7 +43,7 @@ async def act(request: PageRequest) -> Answer:
     """Replace the networks, or show the form again with what is wrong."""
     form = request.form_as(NetworksForm)
     if warning := exclusion(form.networks, form.networks_seen, request.client):
-        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning))
+        return await _page(request, msgspec.structs.replace(form_of(request), fault=warning), version=form.version)
     networks = network_lines(form.networks)
     try:
         await request.run(
@@ -59,11 +59,14 @@ async def act(request: PageRequest) -> Answer:
         shown = form_of(request, refused, network_names(networks))
         if refused.error.code == "version_conflict":
             shown = Form(shown.values, fault="Somebody else changed the key meanwhile. What you typed is still here.")
-        return await _page(request, shown, status=refused.status)
+            return await _page(request, shown, status=refused.status)
+        return await _page(request, shown, version=form.version, status=refused.status)
     return Redirect(to=f"{base_of(request)}?done=networks")
 
 
-async def _page(request: PageRequest, form: Form | None = None, *, status: int = 200) -> NetworksPage:
+async def _page(
+    request: PageRequest, form: Form | None = None, *, version: str = "", status: int = 200
+) -> NetworksPage:
     try:
         read = await request.run("retrieve_own_management_key", ManagementKey, path={"key_id": request.values["key"]})
     except OperationRefused as refused:
@@ -79,6 +82,6 @@ async def _page(request: PageRequest, form: Form | None = None, *, status: int =
         key=key,
         form=form or Form({"networks": "\n".join(key.networks)}),
         client=request.client,
-        version=read.etag or "",
+        version=version or read.etag or "",
         status=status,
     )

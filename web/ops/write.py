@@ -101,9 +101,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     """One operation that changes something.
 
     ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
-    body. ``reads`` is the operation that answers the object as it is, ``name`` the field with its name. Where nothing
-    is read, ``noun`` names it, and ``kinds`` says what the ids of the path are. ``names`` are the fields to show before
-    and after. ``back`` and ``done`` are addresses with the path's values, and ``done`` with those of the answer, too.
+    body. ``reads`` is the operation that answers the object as it is, ``name`` the field with its name; where nothing
+    is read, ``noun`` names it, and ``kinds`` says of which kind the ids of the path are. ``names`` are the fields to
+    show before and after. ``back`` and ``done`` are addresses with the path's values, and ``done`` with those of the
+    answer, too.
     """
 
     operation: str

@@ -7,13 +7,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.books import check_frequently
 from billing.credits import GrantKind, list_grants
 from billing.debt import read_debt
 from billing.expiry import pay_debts
+from billing.money import NanoUSD
+from billing.take_back import Reason, TakeBack, take_back
 from billing.values import Denial, Denied, Hold
 from store.ids import AccountId, new_id
 from store.postgres import Database
-from tests.builders.billing import an_account, billing, charge_as_older_release
+from tests.builders.billing import Billing, an_account, billing, charge_as_older_release
 from tests.builders.database import add_credit
 from tests.builders.values import a_payer
 
@@ -21,6 +24,7 @@ LEDGER = text("""
     SELECT l.kind, sum(p.amount_nano)::bigint AS amount FROM postings p
     JOIN ledger_accounts l ON l.id = p.ledger_account_id GROUP BY 1 HAVING sum(p.amount_nano) <> 0
 """)
+GRANTS = text("SELECT kind, sum(remaining_nano)::bigint AS nano FROM grants WHERE account_id = :account GROUP BY 1")
 NOW = datetime.now(UTC)
 
 # An account with 100 of purchased credit is served for 170, then given credit. What the ledger has afterwards: positive
@@ -36,6 +40,29 @@ promotional    100   |     30 |         0 |     100 |     -100 |         -30 |  
 goodwill       100   |     30 |         0 |     100 |     -100 |           0 |      -30 |    30
 """
 COLUMNS = ("customer_credit", "customer_overdraft", "revenue", "clearing", "promotional_contra", "goodwill_expense")
+
+# One account, step by step: what it then has of each credit and owes, and what the house has earned and spent. Given
+# credit pays for usage alone: of other debt nothing, whenever it was given. Credit that was bought pays that debt
+# first. ``contra`` is that of promotional credit.
+#
+# step             | promotional | goodwill | purchased | line | debt | revenue | breakage | contra | disputes
+STEPS = """
+promotional     30 |          30 |        0 |         0 |    0 |    0 |       0 |        0 |    -30 |        0
+purchased       10 |          30 |        0 |        10 |    0 |    0 |       0 |        0 |    -30 |        0
+minimum         60 |          30 |        0 |         0 |    0 |   50 |       0 |       60 |    -30 |        0
+job                |          30 |        0 |         0 |    0 |   50 |       0 |       60 |    -30 |        0
+promotional     20 |          50 |        0 |         0 |    0 |   50 |       0 |       60 |    -50 |        0
+purchased       15 |          50 |        0 |         0 |    0 |   35 |       0 |       60 |    -50 |        0
+usage           90 |           0 |        0 |         0 |    0 |   75 |      40 |       60 |      0 |        0
+promotional     25 |           0 |        0 |         0 |    0 |   50 |      15 |       60 |      0 |        0
+goodwill        40 |           0 |       25 |         0 |    0 |   35 |       0 |       60 |      0 |        0
+line            20 |           0 |       25 |         0 |    0 |   15 |       0 |       60 |      0 |        0
+dispute         30 |           0 |        0 |         0 |    0 |   20 |       0 |       60 |      0 |       5
+promotional      5 |           5 |        0 |         0 |    0 |   20 |       0 |       60 |     -5 |       5
+usage           15 |           0 |        0 |         0 |    0 |   30 |      10 |       60 |      0 |       5
+purchased       25 |           0 |        0 |         0 |    0 |    5 |      10 |       60 |      0 |       5
+promotional     10 |           5 |        0 |         0 |    0 |    0 |       5 |       60 |     -5 |       5
+"""
 
 
 async def ledger(tx: AsyncConnection) -> dict[str, int]:
@@ -73,6 +100,47 @@ def test_new_credit_pays_debt_first(database_url: str, redis_url: str, line: str
             await b.assert_books_are_right()
 
     asyncio.run(story())
+
+
+def test_given_credit_pays_for_usage_alone_on_every_path(database_url: str, redis_url: str) -> None:
+    async def story() -> None:
+        async with billing(database_url, redis_url) as b:
+            account = await an_account(b.db, 0)
+            for number, line in enumerate(STEPS.strip().splitlines()):
+                step, *expected = (cell.split() for cell in line.split("|"))
+                await b.projection.refresh(account)
+                await do_step(b, account, number, step[0], int(step[1]) if step[1:] else 0)
+                async with b.db.transaction() as tx:
+                    left = {row.kind: row.nano for row in await tx.execute(GRANTS, {"account": account})}
+                    sums = {row.kind: row.amount for row in await tx.execute(LEDGER)}
+                    found = [left.get(kind, 0) for kind in ("promotional", "goodwill", "purchased", "line")]
+                    found.append(await read_debt(tx, account))
+                kinds = ("revenue", "breakage", "promotional_contra", "disputes")
+                assert [*found, *(sums.get(kind, 0) for kind in kinds)] == [int(cell[0]) for cell in expected], line
+                assert [one for one in await check_frequently(b.db) if one.wrong] == []
+                if step == ["purchased", "15"]:
+                    await b.projection.refresh(account)
+                    answer = await b.admit(a_payer(account), 60)
+                    assert isinstance(answer, Denied)
+                    assert (answer.balance, answer.debt) == (50, 35), (
+                        "what is owed is named, since credit pays it first"
+                    )
+
+    asyncio.run(story())
+
+
+async def do_step(b: Billing, account: AccountId, number: int, step: str, amount: int) -> None:
+    """Charge, take or give by the path that the step names; then the minute job does what it does."""
+    if step == "usage":
+        await charge_as_older_release(b.db, account, [(amount, NOW)])
+    elif step in ("minimum", "dispute"):
+        wanted = TakeBack(
+            account_id=account, reason=Reason(step), source=f"{step}:{number}", amount=NanoUSD(amount), owe_rest=True
+        )
+        await take_back(b.db, b.admission, b.projection, b.generation, wanted, wait_s=0.2)
+    elif step != "job":
+        await give(b.db, account, amount, GrantKind(step))
+    await pay_debts(b.db, b.admission, b.projection, b.generation)
 
 
 def test_calls_and_credit_at_once_leave_no_account_with_both(database_url: str, redis_url: str) -> None:

@@ -215,9 +215,12 @@ async def test_networks_that_exclude_the_reader_are_set_after_a_warning(pages: P
     assert (await owner.post(f"{href[1]}/edit", data=form_of_key | {"name": "office 2"})).status_code == 303
     assert "2 networks" in main_of(await owner.get(f"{base}/keys"))
     page = await owner.get(href[1])
+    warned = await owner.post(f"{href[1]}/edit", data=fields(page, f"{href[1]}/edit") | {"networks": "198.51.100.0/24"})
     back = fields(page, f"{href[1]}/edit") | {"networks": "127.0.0.0/8"}
     assert (await owner.post(f"{href[1]}/edit", data=back)).status_code == 303
     assert "is in none of its networks" not in main_of(await owner.get(href[1]))
+    late = await owner.post(f"{href[1]}/edit", data=fields(warned, f"{href[1]}/edit"))
+    assert late.status_code == 409, "the warning has not made the form anew: somebody was faster meanwhile"
     assert "203.0.113.0/28" in main_of(await owner.get(f"{base}/audit?action=key"))
 
     path = f"{base}/management-keys"
@@ -258,7 +261,7 @@ async def test_an_owner_bounds_the_life_of_keys_and_sees_what_exceeds_it(pages: 
     done = await owner.post(path, data=fields(proposed, path))
     listed = main_of(await owner.get(done.headers["location"]))
     assert "Longest life of a new key: 90 days." in listed
-    assert "longer than the account's longest life" in listed
+    assert "exceeds the longest life" in listed
     page = await owner.get(href[1])
     assert "from its rotation on it ends after that" in main_of(page)
     assert "in 90 days, the latest" in main_of(page)

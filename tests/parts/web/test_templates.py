@@ -24,7 +24,7 @@ from web.viewer import NOBODY, Membership, Viewer
 
 HOSTILE = '<i>"\u202e'
 PLAIN: dict[object, Any] = {str: HOSTILE, int: 7, float: 1.5, bool: True, bytes: b"x"}
-PLAIN |= {Any: HOSTILE, Markup: Markup("<p>ours</p>")}
+PLAIN |= {Any: HOSTILE, object: HOSTILE, Markup: Markup("<p>ours</p>")}
 PLAIN |= {datetime: datetime(2026, 11, 28, tzinfo=UTC), date: date(2026, 11, 28), UUID: UUID(int=1)}
 RENDERER = Renderer()
 

@@ -16,11 +16,12 @@ pytestmark = pytest.mark.anyio
 SECRET = re.compile(r"gr_live_[0-9A-Za-z]{8}_[0-9A-Za-z]{32}_[0-9A-Za-z]{6}")
 SOME = """
 INSERT INTO keys (id, account_id, name, handle, last4, digest, use, requests_per_minute, tokens_per_minute, concurrency,
-    paused, cap_nano, cap_period, expires_at, created_at)
+    paused, cap_nano, cap_period, expires_at, created_at, networks)
 SELECT gen_random_uuid(), $1, CASE i WHEN 1 THEN repeat('W', 80) WHEN 2 THEN '検索用のキー' ELSE 'key ' || i END,
     lpad(i::text, 8, 'x'), 'wxyz', sha256(i::text::bytea), 'commercial', 1, 1, 1, i = 3,
     CASE WHEN i = 4 THEN 123456789012345 END, CASE WHEN i = 4 THEN 'month' END,
-    CASE WHEN i = 5 THEN now() + interval '3 days' END, now() - interval '40 days'
+    CASE WHEN i = 5 THEN now() + interval '3 days' END, now() - interval '40 days',
+    CASE WHEN i = 4 THEN '{203.0.113.0/28,2001:db8:7::/48}' ELSE '{}' END::cidr[]
 FROM generate_series(1, 6) AS i
 """
 
@@ -28,6 +29,7 @@ FROM generate_series(1, 6) AS i
 @pytest.fixture(scope="module")
 def base(build: DatabaseBuilder, account: AccountId) -> str:
     build.rows(SOME, account)
+    build.rows("INSERT INTO key_policies (account_id, max_days) VALUES ($1, 90)", account)
     return f"/accounts/{wire(AccountId, account)}"
 
 
@@ -40,6 +42,7 @@ async def test_pages_of_keys_are_accessible_and_fit_a_narrow_screen(
     assert one is not None
     pages = {"keys": f"{base}/keys", "key": one, "key-new": f"{base}/keys/new", "key-revoke": f"{one}/revoke"}
     pages |= {"management-keys": f"{base}/management-keys", "account-audit": f"{base}/audit"}
+    pages["key-policy"] = f"{base}/key-policy"
     pages |= {"license": f"{base}/licenses/LicenseRef-Gemma", "licenses": f"{base}/licenses", "device": "/device"}
     for name, path in pages.items():
         await window.open(path)
