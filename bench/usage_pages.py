@@ -17,6 +17,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from billing.rollups.fill import add_before, add_pending
 from gigarouter.schema import migrate
@@ -53,6 +54,18 @@ SELECT request_id, account_id, jsonb_build_object('request_id', request_id), occ
     CASE WHEN cost_nano % 50 = 7 THEN 'credit_exhausted' ELSE '' END, latency_ms,
     length(ltrim(latency_ms::bit(31)::text, '0')), tokens, cost_nano, 1 FROM usage_events
 """
+# As the charge writes them: the gate and the events, in one transaction.
+CHARGE = """
+WITH calls AS (SELECT gen_random_uuid() AS id, now() AS at, ($1::uuid[])[1 + n % cardinality($1)] AS account, n
+    FROM generate_series(1, $2::int) n), ended AS (
+    INSERT INTO ended_calls (request_id, outcome, account_id, occurred_at) SELECT id, 'charged', account, at FROM calls)
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, provider_cost_nano, latency_ms,
+    attempts)
+SELECT c.id, c.at, c.account, k.id, 'acme/model-' || n % 16, k.id, k.id, 's', 1, 20, k.id, 10, 10, 10, 0, 0, 20, 1
+FROM calls c CROSS JOIN LATERAL (SELECT id FROM keys OFFSET n % 9 LIMIT 1) k
+"""
+FOLLOW_S, CHARGED_PER_S, COMMIT = 20, 1_000, 50
 COPIED = (
     "SELECT request_id, at, key_id, model_id, lane, outcome, code, took_ms, tokens, cost_nano, attempts FROM routes"
 )
@@ -130,6 +143,41 @@ async def _measure(url: str, secret_key: str, large: AccountId, small: AccountId
     return lines
 
 
+async def _follow(url: str, accounts: list[AccountId]) -> str:
+    """How far sums are behind a thousand calls a second, at the worst, where jobs add them every two seconds."""
+    db, behind = Database(url), [0.0]
+    writer = await db.connect(command_timeout_s=60)
+
+    async def charge() -> None:
+        began = time.perf_counter()
+        for number in range(FOLLOW_S * CHARGED_PER_S // COMMIT):
+            await writer.execute(CHARGE, accounts, COMMIT)
+            await asyncio.sleep(max(0.0, began + number * COMMIT / CHARGED_PER_S - time.perf_counter()))
+
+    async def look() -> None:
+        while True:
+            async with db.transaction() as tx:
+                lag = await tx.scalar(text("SELECT extract(epoch FROM clock_timestamp() - data_to) FROM usage_rollup"))
+            behind.append(float(lag))
+            await asyncio.sleep(0.2)
+
+    async def add() -> None:
+        while True:
+            await add_pending(db)
+            await asyncio.sleep(2)
+
+    others = [asyncio.create_task(look()), asyncio.create_task(add())]
+    began = time.perf_counter()
+    await charge()
+    rate = FOLLOW_S * CHARGED_PER_S / (time.perf_counter() - began)
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await writer.close()
+    await db.close()
+    return f"sums are behind {rate:.0f} calls a second by at most {max(behind):.1f} s (<= 10)"
+
+
 async def _drop(_: bytes) -> None:
     """Let a block go."""
 
@@ -161,6 +209,7 @@ def main() -> None:
         asyncio.run(_sum_up(servers.database_url))
         for line in asyncio.run(_measure(servers.database_url, secret_key, large, small)):
             sys.stdout.write(f"{line}\n")
+        sys.stdout.write(f"{asyncio.run(_follow(servers.database_url, [large, small, rest]))}\n")
 
 
 if __name__ == "__main__":
