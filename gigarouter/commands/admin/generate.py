@@ -41,8 +41,8 @@ EXIT_CODES: Final = {
 PAGE: Final = "100"
 PAGING: Final = frozenset({"has_more", "next_cursor"})
 PATIENCE_S: Final = 10.0
-ONCE: Final = "The key is shown this once and stored nowhere. Keep it now."
-AGAIN: Final = "Keep the key now. Only this command with the same --idempotency-key shows it again, for a day."
+ONCE: Final = "The secret is shown this once and stored nowhere. Keep it now."
+AGAIN: Final = "Keep the secret now. Only this command with the same --idempotency-key shows it again, for a day."
 # What a command is about: more of them in a row would have to be learned by heart.
 ARGUMENTS_MAX: Final = 2
 _FIELD: Final = re.compile(r"\b[a-z]+(?:_[a-z0-9]+)+\b")
