@@ -18,7 +18,7 @@ up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-
 	@exec $(RUN) gigarouter up
 
 test: .venv/.dev browser ## Run the tests on servers of their own; one file or folder with T=path
-	@$(RUN) compileall -q web router billing providers catalog mail store gigarouter migrations tests # not in each of the processes that they start
+	@$(RUN) compileall -q web router billing providers catalog mail store gigarouter migrations tests bench # not in each of the processes that they start
 	@$(RUN) pytest $(or $(T),$(SIDE_BY_SIDE))
 
 check: .venv/.dev ## Format, lint, types, import contracts, house rules: what needs no server

@@ -15,6 +15,8 @@ from bench import machine
 from bench.missing import modules_required, require_modules
 from bench.report import RESULTS
 
+# Before torch is imported, which takes seconds.
+require_modules(("sentence_transformers",))
 with modules_required():
     from bench.worker import measure, model
     from bench.worker.contenders import LOST, Contender, Ours, Peer, Unavailable, closing, require_infinity
@@ -82,7 +84,8 @@ def _options() -> argparse.Namespace:
 
 def _require_peers(options: argparse.Namespace) -> None:
     """End at once where what a part measures against is not installed, rather than after minutes."""
-    require_modules(("sentence_transformers", *(("ray",) if "ray" in options.parts else ())))
+    if "ray" in options.parts:
+        require_modules(("ray",))
     if "rates" in options.parts:
         require_infinity(options.infinity)
 

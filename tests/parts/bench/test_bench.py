@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from bench import __main__ as bench
@@ -17,6 +18,37 @@ from bench import machine, peers, report
 from tests.harness.processes import ROOT
 
 RUNNABLE = ("bench", "bench.clients", "bench.worker", "bench.gpu", "bench.routing", "bench.spaces")
+
+NO_INFINITY = "bench.worker --infinity /nowhere/infinity"
+STARTS = (*(f"{module} --help" for module in RUNNABLE), NO_INFINITY)
+# What `python -m` does, for each line with a module and its arguments; what is wrong with one is its own.
+START_ALL = """
+import io, json, runpy, sys, traceback
+from contextlib import redirect_stderr, redirect_stdout
+ends = {}
+for line in sys.argv[1:]:
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    module, *arguments = line.split()
+    sys.argv = [module, *arguments]
+    with redirect_stdout(out), redirect_stderr(err):
+        try:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+        except SystemExit as end:
+            code = end.code
+        except BaseException:
+            traceback.print_exc()
+            code = 1
+    ends[line] = {"code": code or 0, "stdout": out.getvalue(), "stderr": err.getvalue()}
+print(json.dumps(ends))
+"""
+
+
+class Started(msgspec.Struct):
+    """What a bench printed and how it ended."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
 def run(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -31,10 +63,20 @@ def run(module: str, *arguments: str, **environment: str) -> subprocess.Complete
     )
 
 
+@pytest.fixture(scope="module")
+def started() -> dict[str, Started]:
+    """Each of STARTS, one after the other in one process: torch takes 5 s to import, and three need it."""
+    ended = subprocess.run(
+        [sys.executable, "-c", START_ALL, *STARTS], cwd=ROOT, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert ended.returncode == 0, ended.stderr
+    return msgspec.json.decode(ended.stdout, type=dict[str, Started])
+
+
 @pytest.mark.parametrize("module", RUNNABLE)
-def test_a_bench_can_be_started_at_all(module: str) -> None:
-    shown = run(module, "--help")
-    assert shown.returncode == 0, shown.stderr
+def test_a_bench_can_be_started_at_all(module: str, started: dict[str, Started]) -> None:
+    shown = started[f"{module} --help"]
+    assert shown.code == 0, shown.stderr
     assert f"python -m {module}" in shown.stdout
 
 
@@ -65,15 +107,17 @@ def test_a_library_that_is_missing_is_one_sentence(module: str, lacks: str, tmp_
     assert lacking.stderr.count("\n") == 1
 
 
-def test_a_peer_of_the_worker_that_is_missing_is_told_before_anything_is_measured(tmp_path: Path) -> None:
-    lacking = run("bench.worker", "--infinity", str(tmp_path / "infinity"))
-    assert lacking.returncode == 2, lacking.stderr
+def test_a_peer_of_the_worker_that_is_missing_is_told_before_anything_is_measured(
+    started: dict[str, Started], tmp_path: Path
+) -> None:
+    lacking = started[NO_INFINITY]
+    assert lacking.code == 2, lacking.stderr
     assert lacking.stderr.startswith("infinity is missing: python -m venv ")
     assert "pip install 'infinity-emb[torch]==" in lacking.stderr
     assert lacking.stderr.count("\n") == 1
     (tmp_path / "sitecustomize.py").write_text("import sys; sys.modules['sentence_transformers'] = None\n")
-    lacking = run("bench.worker", PYTHONPATH=str(tmp_path))
-    assert lacking.stderr.startswith("sentence_transformers is missing: ")
+    without = run("bench.worker", PYTHONPATH=str(tmp_path))
+    assert without.stderr.startswith("sentence_transformers is missing: ")
     assert lacking.stderr.count("\n") == 1
 
 
