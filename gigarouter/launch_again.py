@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable
 from threading import Thread
 
+from gigarouter.supervise import PASSING
+
 PAUSE_FIRST_S, PAUSE_MAX_S = 10.0, 600.0
 
 
@@ -30,7 +32,8 @@ class LaunchAgain:
     def _try(self) -> None:
         try:
             sentence = self._launch()
-        except Exception:  # noqa: BLE001 - a store that is away is started again meanwhile; the next try says what is wrong
+        except PASSING:
+            # A store that is away is started again meanwhile.
             sentence = self._sentence
         if not sentence:
             self._say("The worker's vectors were compared: the model is live.")
