@@ -34,10 +34,12 @@ class LaunchAgain:
             sentence = self._launch()
         except PASSING:
             # A store that is away is started again meanwhile.
-            sentence = self._sentence
+            return
+        finally:
+            self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
+            self._due = time.monotonic() + self._pause_s
         if not sentence:
             self._say("The worker's vectors were compared: the model is live.")
         elif sentence != self._sentence:
             self._say(sentence)
-        self._pause_s = min(2 * self._pause_s, PAUSE_MAX_S)
-        self._sentence, self._due = sentence, time.monotonic() + self._pause_s
+        self._sentence = sentence
