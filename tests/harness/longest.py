@@ -20,6 +20,8 @@ LONGEST = (
     "tests/parts/billing/test_lost_keys.py",  # 48
     "tests/stories/ops/test_admin_api.py",
     "tests/stories/test_up.py",  # 44
+    "tests/stories/pages/test_three_stories.py",
+    "tests/stories/pages/test_stories_while_calls_run.py",
     "tests/stories/ops/test_books.py",
     "tests/stories/ops/test_causes.py",
     "tests/parts/router/api/test_lists.py",
