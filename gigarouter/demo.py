@@ -130,7 +130,7 @@ async def _launch_demo(database_url: str, worker_url: str) -> str:
                 return ""  # The jobs process or an operator was faster.
             if not report.passed:
                 reason = report.reason.rstrip(".")
-                return f"The worker is not used and the model is not live: {reason}. The next start tries it again."
+                return f"The worker is not used and the model is not live: {reason}. It is tried again."
         if not is_new:
             return ""
         launch = partial(launch_model, model_id=MODEL, reason="the demo model of `up`")

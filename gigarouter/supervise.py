@@ -161,12 +161,13 @@ class Supervisor:
                 raise CannotStart(f"{name} did not start; {child.log} says:\n{tail(child.log)}")
             time.sleep(CHECK_EVERY_S / 4)
 
-    def run(self, look: Callable[[], None] = lambda: None) -> None:
-        """Restart what died, servers first, until interrupted; ``look`` is called each time."""
+    def run(self, *looks: Callable[[], None]) -> None:
+        """Restart what died, servers first, until interrupted; each of ``looks`` is called each time."""
         while True:
             time.sleep(CHECK_EVERY_S)
             self.check()
-            look()
+            for look in looks:
+                look()
 
     def check(self) -> None:
         """Restart what died and can be started now. Raises nothing but ``KeyboardInterrupt``."""

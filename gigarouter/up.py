@@ -19,6 +19,7 @@ from gigarouter import schema
 from gigarouter.data_folder import DataFolder
 from gigarouter.demo import MODEL, Demo, launch_demo, prepare, wait_until_listed
 from gigarouter.demo_usage import PERSON, prepare_usage
+from gigarouter.launch_again import LaunchAgain
 from gigarouter.mail_watch import MailWatch
 from gigarouter.ports import LOOPBACK, free_port, reachable, require_free_port
 from gigarouter.settings import Settings, child_environment, source
@@ -92,9 +93,10 @@ def _run_on(
     supervisor.run_step(lambda: _write_connection(servers, folder, settings, worker_url))
     supervisor.children = supervisor.run_step(lambda: _children(servers, folder, settings, model))
     try:
-        _start(supervisor, settings, servers.database_url, demo)
+        sentence = _start(supervisor, settings, servers.database_url, demo)
         _say(_welcome(settings, demo, with_worker=model is not None, demo_usage=demo_usage))
-        supervisor.run(_mail_watch(folder, settings))
+        again = LaunchAgain(lambda: launch_demo(servers.database_url, str(worker_url)), _say, sentence)
+        supervisor.run(_mail_watch(folder, settings), again.look)
     finally:
         with _step("worker, API, pages and jobs stop"):
             # The worker still answers the calls of the others while they end.
@@ -161,8 +163,8 @@ def _mail_watch(folder: DataFolder, settings: Settings) -> Callable[[], None]:
     return MailWatch(folder.path / MAILS, _say, f"{web_url(settings)}/-/mails").look
 
 
-def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: Demo) -> None:
-    """Launch all children at once, then wait for each."""
+def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: Demo) -> str:
+    """Launch all children at once, then wait for each. Returns a sentence where the worker did not pass."""
     supervisor.check()
     with _step(f"API on port {settings.port}"):
         supervisor.run_until_ready("serve", reachable(settings.host), settings.port)
@@ -177,6 +179,8 @@ def _start(supervisor: Supervisor, settings: Settings, database_url: str, demo: 
             _warn(sentence)
         else:
             wait_until_listed(reachable(settings.host), settings.port, demo.key)
+        return sentence
+    return ""
 
 
 def _launch(supervisor: Supervisor, settings: Settings, database_url: str) -> str:

@@ -88,8 +88,8 @@ async def _check_person(request: Request, exchange: Exchange, spec: OperationSpe
         reads.count(_id_of(principal), exchange.began)
         if not isinstance(principal, ManagementKey) or principal.member_id is None:
             raise NotAllowed(
-                f"{spec.method} {spec.path} is about a person: sign in, or send a key of `gigarouter login --scope "
-                f"{text_of(spec.scopes)}`, which acts for a member. This one acts for an account."
+                f"{spec.method} {spec.path} is about a person: sign in, or send a key of `gigarouter login` with the "
+                f"scope {text_of(spec.scopes)}, which acts for a member. This one acts for an account."
             )
         check_scopes(principal, spec)
         exchange.person = PersonPrincipal(
@@ -147,7 +147,7 @@ def check_scopes(principal: Principal, spec: OperationSpec) -> None:
 def _remedy(spec: OperationSpec) -> str:
     """Where a key comes from that has what an operation needs."""
     if spec.scopes <= PERSONAL:
-        return f"`gigarouter login --scope {text_of(spec.scopes)}` gets one; a key's scopes do not change."
+        return f"`gigarouter login` gets one with the scope {text_of(spec.scopes)}; a key's scopes do not change."
     if spec.scopes <= frozenset({Scope.OWNER}):
         return "No management key has that: an owner of the account does it, signed in."
     return "An owner of the account makes another one with it; a key's scopes do not change."

@@ -104,7 +104,7 @@ class Paths:
             return
         if segments and segments[-1].lower().rpartition(":")[2] in OTHER_NAMES:
             segments[-1] = "embeddings"
-        bases = ("", "/admin/v1") if "admin" in segments or not self._has_calls else ("", "/openai", "/v1")
+        bases = ("", "/openai", "/v1") if self._has_calls else ("", "/admin/v1")
         for first in range(len(segments)):
             ending = "/".join(segments[first:])
             for base in bases:

@@ -70,6 +70,7 @@ def test_a_mail_at_launch_is_chosen_apart_from_the_vote(product: Product) -> Non
     assert not one.vote(json={"note": "more of it"}).json()["mail_at_launch"]
     assert one.ask("DELETE", place).json() == chosen | {"mail_at_launch": False}
     assert one.ask("POST", "/models/nobody/nothing/launch-mail").status_code == 404
+    one.ask("DELETE", f"/models/{SOON}/vote")
 
 
 @pytest.mark.parametrize(

@@ -90,3 +90,6 @@ async def test_leaving_the_mails_ends_the_choice_and_choosing_takes_them_again(p
         await stop(tx, OWNER, StopReason.COMPLAINED)
     # What the reader did not leave by themselves, nobody takes back for them.
     assert "nobody would get it" in await choose()
+    async with db.transaction() as tx:
+        await tx.execute(text("DELETE FROM stopped_addresses WHERE address = :email"), {"email": OWNER})
+        await tx.execute(text("DELETE FROM launch_mails"))

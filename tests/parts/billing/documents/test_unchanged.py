@@ -25,7 +25,8 @@ TABLES = ("sellers", "exchange_rates", "document_series", "documents", "document
 # Who works on a request may say so; what became of it stays once it was issued.
 COPY = """
     INSERT INTO documents (id, seller, series, number, name, kind, account_id, period, issued_on, total_cents, facts)
-    SELECT gen_random_uuid(), seller, series, {number}, 'X-' || {number}, {kind}, account_id, {period}, issued_on, 1, ''
+    SELECT gen_random_uuid(), seller, series, {number}, 'X-' || {number}, {kind}, account_id, {period}, issued_on, 1,
+        facts
     FROM documents
 """
 FILES = (

@@ -98,7 +98,7 @@ async def test_a_command_line_logs_in_makes_a_key_and_logs_out(api: ServedApi, m
 
     me = json.loads(await machine("whoami", "--json"))
     assert (me["kind"], me["scopes"]) == ("management_key", ["keys:read", "keys:write"])
-    made = json.loads((await machine("keys", "create", "--name", "laptop", "--json")).partition("\nThe key")[0])
+    made = json.loads((await machine("keys", "create", "--name", "laptop", "--json")).partition("\nThe secret")[0])
     listed = json.loads(await machine("keys", "list", "--json"))["data"]
     assert made["id"] in [row["id"] for row in listed]
     edited = json.loads(await machine("keys", "edit", made["id"], "--name", "desk", "--json"))

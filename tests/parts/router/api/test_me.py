@@ -92,7 +92,7 @@ async def test_a_person_reads_and_changes_themselves(api: ServedApi) -> None:
 
 async def test_no_other_key_is_a_person(api: ServedApi) -> None:
     ann = await somebody(api, "carol", "usage:read")
-    assert "gigarouter login --scope person:read" in (await ann("GET", "", 403))["error"]["message"]
+    assert "`gigarouter login` gets one with the scope person:read" in (await ann("GET", "", 403))["error"]["message"]
     assert "about a person" in (await ann("GET", "", 403, key=api.key))["error"]["message"]
 
     async def make(work: UnitOfWork) -> str:
