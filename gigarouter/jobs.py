@@ -283,6 +283,26 @@ async def _check_responsive(context: RouterContext) -> None:
     await run_due_checks(context.db, context.find_provider, context.dispatch_state.quota, only_responsive=True)
 
 
+def _stripe_table(stripe: StripeJobs) -> list[Job]:
+    async def check_stripe(context: RouterContext) -> None:
+        await _record(context, [await stripe.check(context)])
+
+    return [
+        # Each turn waits for a notification by itself; several, so that a slow answer of Stripe's delays one of them.
+        Job("act on what Stripe says", 0.1, stripe.act),
+        Job("act on what Stripe says, too", 0.1, stripe.act),
+        Job("act on what Stripe says, as well", 0.1, stripe.act),
+        Job("recharge accounts", 2.0, stripe.recharge),
+        Job("collect invoices", 5.0, stripe.collect),
+        Job("read Stripe's lists again", 60.0, stripe.sweep),
+        Job("compare Stripe's balance", 60.0, check_stripe),
+        Job("reconcile with Stripe", 5.0, stripe.reconcile),
+        Job("tell Stripe's meters of mirrored usage", 600.0, stripe.mirror),
+        Job("compare Stripe's meters", 5.0, stripe.compare_meters),
+        Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
+    ]
+
+
 def table(
     stripe: StripeJobs | None = None,
     mails: SendMails | None = None,
@@ -290,11 +310,6 @@ def table(
     documents: IssueDocuments | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
-    stripe = stripe or StripeJobs(None)
-
-    async def check_stripe(context: RouterContext) -> None:
-        await _record(context, [await stripe.check(context)])
-
     return [
         Job("reap overdue holds", 2.0, _reap),
         Job("set accounts anew that fell behind", 2.0, _Resync()),
@@ -326,17 +341,8 @@ def table(
         Job("forget old outcomes", 600.0, _delete_expired),
         Job("write exports", 1.0, _write_exports),
         Job("remove exports that expired", 600.0, _remove_exports),
-        # Each turn waits for a notification by itself; several, so that a slow answer of Stripe's delays one of them.
-        Job("act on what Stripe says", 0.1, stripe.act),
-        Job("act on what Stripe says, too", 0.1, stripe.act),
-        Job("act on what Stripe says, as well", 0.1, stripe.act),
-        Job("recharge accounts", 2.0, stripe.recharge),
-        Job("collect invoices", 5.0, stripe.collect),
-        Job("read Stripe's lists again", 60.0, stripe.sweep),
-        Job("compare Stripe's balance", 60.0, check_stripe),
-        Job("reconcile with Stripe", 5.0, stripe.reconcile),
+        *_stripe_table(stripe or StripeJobs(None)),
         Job("reconcile with providers", 5.0, _reconcile_providers),
-        Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _check_responsive),

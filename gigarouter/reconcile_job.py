@@ -1,11 +1,11 @@
-"""Compares the ledger with Stripe and with providers' invoices: every night, and whenever somebody asks for it."""
+"""Compares the ledger with Stripe, its meters, and providers' invoices: every night, and when somebody asks for it."""
 
 from datetime import timedelta
 
 import structlog
 from sqlalchemy import text
 
-from billing.reconciliation import provider_run, stripe_run
+from billing.reconciliation import meter_run, provider_run, stripe_run
 from billing.reconciliation.runs import Run, RunKind, end_run, find_queued, last_ended_at, request_run
 from billing.stripe.context import StripeContext
 from billing.stripe.errors import StripeFault, StripeUnavailable
@@ -57,5 +57,5 @@ async def _compare(context: RouterContext, kind: RunKind, stripe: StripeContext 
     if kind is RunKind.PROVIDERS:
         return await provider_run.reconcile(context.db)
     assert stripe is not None, "without Stripe there is nothing to compare; this is a bug"
-    result = await stripe_run.reconcile(stripe)
+    result = await (meter_run if kind is RunKind.METERS else stripe_run).reconcile(stripe)
     return result.examined, len(result.found)

@@ -5,17 +5,19 @@ Only the jobs process imports this: Stripe's client is here, and in `serve` it i
 
 from functools import partial
 
+import structlog
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.books import Finding
 from billing.documents.payment_provider import NO_PROVIDER, PaymentProvider
 from billing.reconciliation.runs import RunKind
-from billing.stripe import collections, recharges, sweep, work
+from billing.stripe import collections, mirrors, recharges, sweep, work
 from billing.stripe.act import work_once
 from billing.stripe.client import StripeClient
 from billing.stripe.config import StripeConfig
 from billing.stripe.context import StripeContext
 from billing.stripe.minimum_amounts import MINIMUMS
+from billing.stripe.mirror_steps import mirror_usage
 from billing.stripe.portal_links import erase_old
 from billing.stripe.recharge_moves import stop_closed
 from billing.stripe.tax import decide_tax_at_stripe
@@ -25,6 +27,8 @@ from gigarouter.topup_documents import request_refund_document, request_topup_do
 from router.changes.audit import Actor, Change, record_changes
 from router.context import RouterContext
 from store.ids import AccountId, wire
+
+log = structlog.get_logger("stripe")
 
 # How long a turn waits for a notification; what was postponed is due without one.
 WAIT_S = 1.0
@@ -102,11 +106,24 @@ class StripeJobs:
         if stripe is not None:
             await reconcile(context, RunKind.STRIPE, stripe)
 
+    async def mirror(self, context: RouterContext) -> None:
+        """Tell Stripe's meters what the usage of mirrored accounts has come to."""
+        stripe = self._context(context)
+        if stripe is not None and (taken := await mirror_usage(stripe, context.db.clock.now())):
+            log.info("usage_mirrored", days=taken)
+
+    async def compare_meters(self, context: RouterContext) -> None:
+        """Compare mirrored usage with Stripe's meters, where that is due or somebody asked for it."""
+        stripe = self._context(context)
+        if stripe is not None:
+            await reconcile(context, RunKind.METERS, stripe)
+
     async def forget_old(self, context: RouterContext) -> None:
-        """Delete events and work that are over, and links to the portal that have ended."""
+        """Delete events and work that are over, links to the portal that have ended, and days that were mirrored."""
         await work.forget_old(context.db)
         async with context.db.transaction() as tx:
             await erase_old(tx)
+            await mirrors.forget_old(tx)
 
     def _context(self, context: RouterContext) -> StripeContext | None:
         if self._client is None or context.stripe is None:

@@ -33,6 +33,7 @@ class RunKind(StrEnum):
 
     STRIPE = "stripe"
     PROVIDERS = "providers"
+    METERS = "meters"
 
 
 class RunState(StrEnum):

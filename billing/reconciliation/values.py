@@ -23,6 +23,7 @@ class Kind(StrEnum):
     BILLED_LESS = "billed_less"
     NOT_BILLED = "not_billed"
     UNKNOWN_MODEL = "unknown_model"
+    METER_DIFFERS = "meter_differs"
 
 
 class Found(msgspec.Struct, frozen=True):

@@ -22,6 +22,8 @@ from billing.stripe.values import (
     Intent,
     Invoice,
     InvoicePayment,
+    Meter,
+    MeterSummary,
     PaymentMethod,
     Payout,
     PortalSession,
@@ -152,6 +154,24 @@ class StripeClient:
     async def delete_draft(self, invoice_id: str) -> None:
         """Delete an invoice that is not final."""
         await self._answer(lambda: self._v1.invoices.delete_async(invoice_id))
+
+    def meters(self) -> AsyncIterator[Meter]:
+        """List the meters that take events."""
+        return self._pages(Meter, self._v1.billing.meters.list_async, {"status": "active"})
+
+    async def create_meter(self, params: dict[str, object], key: str) -> Meter:
+        """A meter."""
+        return await self._one(Meter, lambda: self._v1.billing.meters.create_async(cast(Any, params), _key(key)))
+
+    async def tell_meter(self, params: dict[str, object]) -> None:
+        """Tell a meter of usage. Stripe refuses a second event with the same identifier."""
+        await self._answer(lambda: self._v1.billing.meter_events.create_async(cast(Any, params)))
+
+    def meter_days(self, meter_id: str, customer: str, since: int, until: int) -> AsyncIterator[MeterSummary]:
+        """List what a meter has of a customer, by day, over whole days (Unix time)."""
+        span = {"customer": customer, "start_time": since, "end_time": until, "value_grouping_window": "day"}
+        list_days = self._v1.billing.meters.event_summaries.list_async
+        return self._pages(MeterSummary, lambda params: list_days(meter_id, cast(Any, params)), span)
 
     def payments_of_invoice(self, invoice_id: str) -> AsyncIterator[InvoicePayment]:
         """List the payments of an invoice, the newest first."""

@@ -43,6 +43,27 @@ class Customer(StripeObject, frozen=True):
     invoice_settings: InvoiceSettings | None = None
 
 
+class Aggregation(msgspec.Struct, frozen=True):
+    """What a meter makes of its events."""
+
+    formula: str
+
+
+class Meter(StripeObject, frozen=True):
+    """A meter; ``event_time_window``: of each such window only the newest event counts."""
+
+    event_name: str
+    default_aggregation: Aggregation
+    event_time_window: str | None = None
+
+
+class MeterSummary(StripeObject, frozen=True):
+    """What a meter has of a customer and a span of time, which begins at ``start_time`` (Unix time)."""
+
+    aggregated_value: float
+    start_time: int
+
+
 class PaymentMethod(StripeObject, frozen=True):
     """A card, or another means of payment, that is saved."""
 

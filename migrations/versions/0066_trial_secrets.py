@@ -1,13 +1,13 @@
 """A secret of a key may be one of a trial call: made for that call, and ended with it.
 
 Revision ID: 0066
-Revises: 0063
+Revises: 0064
 """
 
 from alembic import op
 
 revision = "0066"
-down_revision = "0063"
+down_revision = "0064"
 branch_labels = None
 depends_on = None
 

@@ -22,7 +22,7 @@ _ENTRY = text("SELECT EXISTS (SELECT FROM entries WHERE id = :id)")
 
 async def order_run(work: UnitOfWork, kind: RunKind, stripe: StripeConfig | None) -> Run:
     """Ask jobs to compare now. Raises ``PaymentsNotConfigured`` for Stripe where there is none."""
-    if kind is RunKind.STRIPE:
+    if kind is not RunKind.PROVIDERS:
         require_stripe(stripe)
     run = await request_run(work.connection, kind, work.actor)
     work.record_change(Change("reconciliation.run", wire(ReconciliationId, run.id), after={"kind": kind.value}))

@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from tests.harness.stripe_collections import CollectionWorld
 from tests.harness.stripe_contract import Call, ContractBroken, find_call
+from tests.harness.stripe_meters import MeterWorld
 from tests.harness.stripe_world import Json, Refused
 
 KEY = "sk_test_4eC39HqLyjWDarjtT1zdp7dc"
@@ -32,6 +32,7 @@ LISTS = {
     "/v1/payouts": "payout",
     "/v1/invoice_payments": "invoice_payment",
     "/v1/invoices": "invoice",
+    "/v1/billing/meters": "billing.meter",
 }
 
 
@@ -51,7 +52,7 @@ class StripeServer:
     """One Stripe, with one secret key, in test mode."""
 
     def __init__(self) -> None:
-        self.world = CollectionWorld()
+        self.world = MeterWorld()
         self.faults: deque[Fault] = deque()
         self.broken: list[str] = []
         self.requests: list[tuple[str, str]] = []
@@ -138,7 +139,7 @@ class StripeServer:
                     return 400, {"error": {"type": "idempotency_error", "message": message}}, {}
                 return status, answer, {"idempotent-replayed": "true"}
             try:
-                status, answer = 200, json.loads(json.dumps(self._act(call, asked[0], sent)))
+                status, answer = 200, json.loads(json.dumps(self._do(call, asked[0], sent)))
             except Refused as refused:
                 status, answer = refused.status, refused.body
             try:
@@ -151,6 +152,10 @@ class StripeServer:
             if key:
                 self._outcomes[key] = asked, status, answer
             return status, answer, {}
+
+    def _do(self, call: Call, method: str, sent: Json) -> Json:
+        done = self.world.act_on_meter(method, call.template, call.parts, sent)
+        return self._act(call, method, sent) if done is None else done
 
     def _act(self, call: Call, method: str, sent: Json) -> Json:
         world, parts = self.world, call.parts

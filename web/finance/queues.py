@@ -66,7 +66,11 @@ RECONCILE = Write(
             name="kind",
             label="With whom",
             kind="choice",
-            options=(("stripe", "Stripe"), ("providers", "Providers: all invoices that are not settled")),
+            options=(
+                ("stripe", "Stripe"),
+                ("providers", "Providers: all invoices that are not settled"),
+                ("meters", "Mirrored usage at Stripe's meters"),
+            ),
         ),
     ),
     names={"kind": "With", "state": "State"},

@@ -35,6 +35,7 @@ from router.api.admin.mails import operations as mails
 from router.api.admin.management_keys import operations as management_keys
 from router.api.admin.manifest import operations as manifest
 from router.api.admin.members import operations as members
+from router.api.admin.meter_mirrors import operations as meter_mirrors
 from router.api.admin.models import operations as models
 from router.api.admin.movements import operations as movements
 from router.api.admin.operators import operations as operators
@@ -68,7 +69,7 @@ _nouns = (
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
-    *(reconciliations, differences, invoice_maps, provider_invoices),
+    *(reconciliations, differences, invoice_maps, provider_invoices, meter_mirrors),
     *(mails, stopped_addresses, incidents),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )

@@ -38,7 +38,9 @@ class ReconciliationOut(Answer):
 class ReconciliationOrder(Body):
     """What is to be compared."""
 
-    kind: RunKind = Field(description="stripe, or providers: all invoices that are not settled.")
+    kind: RunKind = Field(
+        description="stripe; providers: all invoices that are not settled; or meters: mirrored usage at Stripe."
+    )
 
 
 @operations.get("", verb="list", summary="List reconciliations", roles=ALL)

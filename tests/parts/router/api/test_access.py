@@ -140,6 +140,8 @@ GET    /admin/v1/finance/provider-invoices              finance_admin ops
 GET    /admin/v1/finance/provider-invoices/{invoice_id} finance_admin ops
 GET    /admin/v1/finance/reconciliations                finance_admin ops
 GET    /admin/v1/finance/reconciliations/{reconciliation_id} finance_admin ops
+GET    /admin/v1/finance/meter-mirrors                  finance_admin ops
+GET    /admin/v1/finance/meter-mirrors/{account_id}     finance_admin ops
 GET    /admin/v1/finance/lines                          finance_admin ops
 GET    /admin/v1/finance/lines/{account_id}             finance_admin ops
 GET    /admin/v1/finance/proposals                      finance_admin ops
@@ -265,6 +267,8 @@ POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
 POST   /admin/v1/finance/differences/{difference_id}/resolve finance_admin
 POST   /admin/v1/finance/invoice-maps                   finance_admin
+POST   /admin/v1/finance/meter-mirrors/{account_id}/off finance_admin
+POST   /admin/v1/finance/meter-mirrors/{account_id}/on  finance_admin
 POST   /admin/v1/finance/provider-invoices              finance_admin
 POST   /admin/v1/finance/provider-invoices/{invoice_id}/pay finance_admin
 POST   /admin/v1/finance/provider-invoices/{invoice_id}/settle finance_admin
@@ -362,7 +366,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         "pay-back",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),
         *("reconciliations", "invoice-maps", "provider-invoices", "settle"),
-        *("contracts", "fund"),
+        *("contracts", "fund", "on"),
     }
 
 

@@ -73,6 +73,10 @@ INSERT INTO reconciliations (id, kind, state, requested_by, ended_at)
 SELECT gen_random_uuid(), 'providers', 'done', 'tests', now() FROM providers
 """
 
+MIRRORED = """
+INSERT INTO meter_mirrors (account_id, is_on, since, changed_by) VALUES ($1, true, '2026-01-01', 'tests')
+"""
+
 EVIDENCE = """
 INSERT INTO license_evidence (id, model_id, account_id, body, link, sent_by)
 VALUES (gen_random_uuid(), 'acme/m0', $1, 'The card changed.', 'https://acme.example', 'tests')
@@ -106,6 +110,7 @@ ROWS: dict[str, Any] = {
     **dict.fromkeys(("incidents", "spaces", "price-impacts"), lambda n: n),
     **dict.fromkeys(("sellers", "exchange-rates", "documents", "document-requests"), lambda n: n),
     **dict.fromkeys(("topups", "refunds", "disputes", "reviews", "recharges", "exports", "proposals"), lambda n: n),
+    "meter-mirrors": lambda n: n,
     **dict.fromkeys(("reconciliations", "differences", "invoice-maps", "provider-invoices"), lambda n: n),
     "grant-schedules": lambda n: n,
     "movements": lambda n: n and n + 1,  # of one account: its grants, and its credit line
@@ -216,6 +221,7 @@ class Installation:
             database.rows(USE, parse(AccountId, account))
             database.rows(PAID, parse(AccountId, account))
             database.rows(EVIDENCE, parse(AccountId, account))
+            database.rows(MIRRORED, parse(AccountId, account))
         database.rows("INSERT INTO invoice_maps SELECT id, 1, 'x', now(), 'tests' FROM providers")
         database.rows(RECONCILED)
         database.rows(VOTES)

@@ -57,6 +57,8 @@ BODIES: dict[str, dict[str, object]] = {
     "PATCH /admin/v1/finance/lines/{account_id}": {"limit_usd": "6.00"},
     "POST /admin/v1/finance/proposals/{proposal_id}/approve": {},
     "POST /admin/v1/finance/proposals/{proposal_id}/reject": {"reason": "no"},
+    "POST /admin/v1/finance/meter-mirrors/{account_id}/off": {},
+    "POST /admin/v1/finance/meter-mirrors/{account_id}/on": {},
     "POST /admin/v1/finance/provider-invoices": {
         **{"provider": "acme", "number": "1", "period": "2026-01", "total_usd": "1.00", "file": "eA=="},
     },
