@@ -66,6 +66,7 @@ class Paths:
         self._declared = [DeclaredPath(path, _pattern(path), tuple(known)) for path, known in methods.items()]
         # Not so on the inside port, and in the admin API of this process.
         self._has_calls = "/v1/embeddings" in methods
+        self._has_admin = any(path.startswith("/admin/v1/") for path in methods)
 
     def methods(self, path: str) -> tuple[str, ...]:
         """All methods of a path that is spelled just so, with HEAD where there is GET, and OPTIONS; none of another.
@@ -104,7 +105,8 @@ class Paths:
             return
         if segments and segments[-1].lower().rpartition(":")[2] in OTHER_NAMES:
             segments[-1] = "embeddings"
-        bases = ("", "/openai", "/v1") if self._has_calls else ("", "/admin/v1")
+        is_inside = "admin" in segments and self._has_admin
+        bases = ("", "/admin/v1") if is_inside or not self._has_calls else ("", "/openai", "/v1")
         for first in range(len(segments)):
             ending = "/".join(segments[first:])
             for base in bases:
