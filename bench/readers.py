@@ -1,8 +1,8 @@
 """Measures calls while people read pages: ``python -m bench.readers`` compares both in rounds that are interleaved.
 
 One `serve`, `jobs`, and one process of pages share the machine and the database. Half of each round is without readers:
-calls come evenly, whose 99th percentile counts, and then as fast as eight callers get answers. Readers click every two
-seconds through usage, calls, keys, credit, the catalogue and a model. nginx answers as the provider.
+calls come evenly, whose 99th percentile counts, and then as fast as eight callers get answers. Readers click every ten
+seconds (``--click-s``) through usage, calls, keys, credit, the catalogue and a model. nginx answers as the provider.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from tests.harness.processes import Product
 from web.app import WebApp
 from web.routes import ROUTES
 
-CALLERS, CLICK_S, ROUND_S = 8, 2.0, 8.0
+CALLERS, ROUND_S = 8, 8.0
 THROUGHPUT_BAR, LATENCY_BAR = 0.97, 1.05
 
 
@@ -72,17 +72,19 @@ async def _serve_pages(database_url: str, secret_key: str, account: AccountId, n
 
 
 @asynccontextmanager
-async def readers_of(url: str, paths: list[str], how_many: int, clicks: list[float]) -> AsyncIterator[None]:
+async def readers_of(
+    url: str, paths: list[str], how_many: int, click_s: float, clicks: list[float]
+) -> AsyncIterator[None]:
     """People who click; milliseconds of each page are appended to ``clicks``."""
 
     async def read(client: httpx.AsyncClient, first: int) -> None:
-        await asyncio.sleep(CLICK_S * first / how_many)
+        await asyncio.sleep(click_s * first / how_many)
         for number in count(first):
             began = time.perf_counter()
             answer = await client.get(paths[number % len(paths)])
             assert answer.status_code == 200, (answer.url, answer.status_code)
             clicks.append(1000 * (time.perf_counter() - began))
-            await asyncio.sleep(max(0.0, CLICK_S - (time.perf_counter() - began)))
+            await asyncio.sleep(max(0.0, click_s - (time.perf_counter() - began)))
 
     async with httpx.AsyncClient(base_url=url, headers={"cookie": "reader=owner"}, timeout=30) as client:
         tasks = [asyncio.create_task(read(client, number)) for number in range(how_many)]
@@ -137,7 +139,7 @@ async def compare(url: str, headers: dict[str, str], web: str, paths: list[str],
                 if figures is without:
                     await _round(client, url, given.per_second, figures)
                 else:
-                    async with readers_of(web, paths, given.readers, clicks):
+                    async with readers_of(web, paths, given.readers, given.click_s, clicks):
                         await _round(client, url, given.per_second, figures)
     for name, figures in (("without readers", without), (f"beside {given.readers} readers", beside)):
         sys.stdout.write(f"{name}: {figures.rate():.0f} calls a second; evenly, p99 {figures.p99():.1f} ms\n")
@@ -152,6 +154,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     for name, default in (("--readers", 50), ("--rounds", 4), ("--per-second", 40)):
         options.add_argument(name, type=int, default=default)
+    options.add_argument("--click-s", type=float, default=10.0, help="how long a reader looks at a page")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="gr-readers-") as name, Embedded(Path(name) / "stores") as servers:
         migrate(servers.database_url)

@@ -56,7 +56,7 @@ SELECT request_id, account_id, jsonb_build_object('request_id', request_id), occ
 """
 # As the charge writes them: the gate and the events, in one transaction.
 CHARGE = """
-WITH calls AS (SELECT gen_random_uuid() AS id, now() AS at, ($1::uuid[])[1 + n % cardinality($1)] AS account, n
+WITH calls AS (SELECT uuidv7() AS id, now() AS at, ($1::uuid[])[1 + n % cardinality($1)] AS account, n
     FROM generate_series(1, $2::int) n), ended AS (
     INSERT INTO ended_calls (request_id, outcome, account_id, occurred_at) SELECT id, 'charged', account, at FROM calls)
 INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
@@ -166,6 +166,8 @@ async def _follow(url: str, accounts: list[AccountId]) -> str:
             await add_pending(db)
             await asyncio.sleep(2)
 
+    # Nobody has added while pages were read.
+    await add_pending(db)
     others = [asyncio.create_task(look()), asyncio.create_task(add())]
     began = time.perf_counter()
     await charge()
