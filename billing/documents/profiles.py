@@ -126,6 +126,12 @@ async def list_sellers(tx: AsyncConnection) -> list[StoredSeller]:
     return [StoredSeller(row.version, msgspec.json.decode(row.facts, type=Seller), row.created_at) for row in rows]
 
 
+async def find_only_seller(tx: AsyncConnection) -> str:
+    """The id of the only seller that there is; empty where there is none, or more than one."""
+    ids = [one.seller.id for one in await list_sellers(tx)]
+    return ids[0] if len(ids) == 1 else ""
+
+
 async def write_seller(tx: AsyncConnection, seller: Seller, by: str) -> StoredSeller:
     """Add a version of a seller. Raises ``IntegrityError`` for a prefix that is another's, or changed."""
     known = {one.seller.id: one.version for one in await list_sellers(tx)}

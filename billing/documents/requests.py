@@ -123,9 +123,14 @@ async def request_month(
 
     ``after`` so many were credited, it is the one that follows.
     """
-    suffix = f":{after}" if after else ""
-    source = f"{kind.value}:{wire(AccountId, account_id)}:{period:%Y-%m}:{seller}{suffix}"
+    source = month_source(kind, account_id, period, seller, after)
     return await request_document(tx, kind, source, account_id, DocumentFacts(seller=seller, period=period), by)
+
+
+def month_source(kind: DocumentKind, account_id: AccountId, period: date, seller: str, after: int = 0) -> str:
+    """The source of the request for a month's document, ``after`` so many were credited."""
+    suffix = f":{after}" if after else ""
+    return f"{kind.value}:{wire(AccountId, account_id)}:{period:%Y-%m}:{seller}{suffix}"
 
 
 async def issue_topup_document(

@@ -8,10 +8,13 @@ from billing.documents.credit_notes import Credited, partial_note_of, rest_note_
 from billing.documents.document import DocumentKind
 from billing.documents.faults import DocumentRefused
 from billing.documents.mails import send_again
+from billing.documents.profiles import find_only_seller
 from billing.documents.requests import (
     DocumentRequest,
     RequestState,
     find_request,
+    find_source,
+    month_source,
     request_credit_note,
     request_month,
     retry_refused,
@@ -42,11 +45,18 @@ async def ask_for_month(
 ) -> DocumentRequest:
     """Ask for an account's invoice or statement of a month; again after the one before was credited.
 
-    Raises ``NotFound``.
+    Without a seller it is the only one's, and so the same request as with its name. Raises ``NotFound``.
     """
     await require_account(work, account_id)
+    only = await find_only_seller(work.connection)
+    seller = seller or only
     credited = await count_credited(work.connection, account_id, kind, period, seller)
-    request = await request_month(work.connection, kind, account_id, period, seller, work.actor, after=credited)
+    unnamed = month_source(kind, account_id, period, "")
+    # Before there was a seller, and by older releases, a month was requested of none: that is the first request.
+    is_unnamed = seller == only and not credited and await find_source(work.connection, unnamed) is not None
+    request = await request_month(
+        work.connection, kind, account_id, period, "" if is_unnamed else seller, work.actor, after=credited
+    )
     facts: dict[str, object] = {"kind": kind.value, "period": f"{period:%Y-%m}", "seller": seller}
     work.record_change(Change("document.request", wire(DocumentRequestId, request.id), account_id, after=facts))
     return request

@@ -19,6 +19,7 @@ from typing_extensions import override
 from billing.errors import BillingUnavailable
 from billing.stripe.client import StripeClient
 from billing.stripe.errors import StripeUnavailable
+from router.errors import StoreUnavailable
 from store.postgres import STORE_FAULTS
 
 _running: ContextVar["Cut | None"] = ContextVar("cut", default=None)
@@ -109,7 +110,7 @@ class Cut:
 def _is_of_store(fault: BaseException) -> bool:
     if isinstance(fault, BaseExceptionGroup):
         return all(_is_of_store(one) for one in fault.exceptions)
-    return isinstance(fault, (*STORE_FAULTS, BillingUnavailable))
+    return isinstance(fault, (*STORE_FAULTS, BillingUnavailable, StoreUnavailable))
 
 
 @contextmanager

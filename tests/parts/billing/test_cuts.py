@@ -33,15 +33,18 @@ from billing.exports.storage import MANIFEST, ExportFolder
 from billing.money import NanoUSD
 from billing.periods import State, list_periods, request_finish, sign_off, start
 from billing.reaper import mismatches, reap
+from billing.reconciliation.invoices import InvoiceState
+from billing.reconciliation.provider_run import scope_of
 from billing.stripe.refunds import RefundOrder, order_refund
 from billing.stripe.topup_rules import TopupStatus
 from billing.stripe.values import Cents
 from billing.values import Hold
-from store.ids import AccountId, DocumentId, wire
+from store.ids import AccountId, DocumentId, ProviderId, ProviderInvoiceId, wire
 from store.postgres import Database
 from tests.builders.billed_month import BY, add_seller, an_account_with_a_month, last_month, make_month
 from tests.builders.billing import an_account, usage_of
 from tests.builders.collected import a_postpaid_month, issue_invoice, receivable_of
+from tests.builders.provider_invoices import a_billed_provider, file_and_pay, filed
 from tests.builders.stripe import Payments, payments, payments_beside
 from tests.builders.values import a_payer
 from tests.harness.cuts import Cut, Moment, counted_steps
@@ -298,6 +301,29 @@ async def close(w: World) -> tuple[AccountId, Work, CheckStory]:
     return account, lambda p: advance(p.db, datetime.now(UTC), LONGEST_S), check
 
 
+async def provider_invoice(w: World) -> tuple[AccountId, Work, CheckStory]:
+    """Imported, settled and paid: each is a command of its own, which refuses what was done before."""
+    account = await an_account(w.p.db, 500)
+    order = await a_billed_provider(w.p.billing, account, 150, 30_000_150)
+
+    async def check() -> None:
+        invoice = await filed(w.p.db, order)
+        assert (invoice.state, invoice.accrued, invoice.paid_at is None) == (InvoiceState.SETTLED, 150, False)
+        reference, provider = wire(ProviderInvoiceId, invoice.id), wire(ProviderId, order.provider_id)
+        for fact in ("invoice", "payment"):
+            assert await w.count(f"entries WHERE source_ref = 'provider_{fact}:{reference}'") == 1
+        payable = await w.p.rows(
+            "SELECT p.amount_nano FROM postings p JOIN ledger_accounts l ON l.id = p.ledger_account_id"
+            f" WHERE l.detail = '{provider}' ORDER BY 1"
+        )
+        assert payable == [(-30_000_150,), (30_000_150,)]
+        assert await w.count(f"differences WHERE scope = '{scope_of(invoice.id)}' AND reason = 'known'") > 0
+        audited = await w.p.rows(f"SELECT action FROM audit WHERE subject = '{reference}' ORDER BY id")
+        assert audited == [(f"provider_invoice.{verb}",) for verb in ("import", "settle", "pay")]
+
+    return account, lambda p: file_and_pay(p.db, order), check
+
+
 async def spend(w: World, account: AccountId, cost: int, at: datetime | None = None) -> None:
     await w.p.billing.settle()
     hold = await w.p.billing.admit(a_payer(account), cost)
@@ -307,7 +333,10 @@ async def spend(w: World, account: AccountId, cost: int, at: datetime | None = N
     await w.p.billing.settle()
 
 
-STORIES: tuple[Prepare, ...] = (webhook, order, recharge, collect, refund, dispute, expiry, issue, export, close)
+STORIES: tuple[Prepare, ...] = (
+    *(webhook, order, recharge, collect, refund, dispute, expiry, issue, export, close),
+    provider_invoice,
+)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from billing.documents.requests import (
     issue_topup_document,
     list_requests,
     request_credit_note,
+    request_month,
     retry_refused,
 )
 from billing.documents.store import find_document
@@ -28,8 +29,12 @@ from billing.receivables import AmountRefused, find_receivable, list_receivables
 from mail import outbox
 from mail.kinds import DocumentReference
 from mail.render import Rendered, Surroundings, render
+from router.admin.documents import ask_for_month
+from router.changes.transaction import transact
+from store.ids import AccountId
 from tests.builders.billed_month import BY, an_account_with_a_month, last_month
 from tests.builders.billing import Billing
+from tests.builders.database import ACTOR
 from tests.builders.documents import a_buyer
 from tests.builders.issued import (
     assert_no_gaps,
@@ -143,6 +148,45 @@ async def test_a_void_is_followed_by_the_new_invoice_which_comes_after_it(b: Bil
     assert (note.document.draft.corrects.name, second.document.draft.buyer.po_number) == (first.document.name, "PO-78")
     assert (second.document.draft.kind, second.corrected_by) == (DocumentKind.INVOICE, None)
     await assert_receivables_are_the_ledgers(b)
+
+
+async def ask(b: Billing, account: AccountId, seller: str) -> DocumentRequest:
+    """Ask for last month's invoice as an operator does."""
+    kind, month = DocumentKind.INVOICE, last_month()
+    return await transact(b.db, ACTOR, lambda work: ask_for_month(work, account, kind, month, seller))
+
+
+@pytest.mark.parametrize("first", ["", "acme"])
+async def test_without_a_seller_a_month_is_requested_of_the_only_one_also_after_a_credit_note(
+    b: Billing, renderer: Renderer, first: str
+) -> None:
+    account = await an_account_with_a_month(b, [50_000_000], line=10**9)
+
+    requests = [await ask(b, account, seller) for seller in (first, "", "acme")]
+    assert {one.id for one in requests} == {requests[0].id}
+    await issue_waiting(b.db, renderer)
+    [invoice] = await documents_of(b, account)
+    async with b.db.transaction() as tx:
+        await request_credit_note(tx, account, invoice.id, "Wrong address", BY)
+    await issue_waiting(b.db, renderer)
+    again = [await ask(b, account, seller) for seller in ("", "acme", "")]
+    assert {one.id for one in again} == {again[0].id} != {requests[0].id}
+    await issue_waiting(b.db, renderer)
+    kinds = [one.document.draft.kind for one in await documents_of(b, account)]
+    assert kinds == [DocumentKind.INVOICE, DocumentKind.CREDIT_NOTE, DocumentKind.INVOICE]
+    await assert_no_gaps(b)
+
+
+async def test_a_month_that_an_older_release_requested_of_no_seller_is_its_first_request(
+    b: Billing, renderer: Renderer
+) -> None:
+    account = await an_account_with_a_month(b, [50_000_000], line=10**9)
+    async with b.db.transaction() as tx:
+        before = await request_month(tx, DocumentKind.INVOICE, account, last_month(), "", BY)
+    await issue_waiting(b.db, renderer)
+    for seller in ("", "acme"):
+        again = await ask(b, account, seller)
+        assert (again.id, again.state) == (before.id, RequestState.ISSUED)
 
 
 async def test_an_overdue_invoice_is_reminded_of_until_it_is_paid_or_written_off(
