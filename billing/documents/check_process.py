@@ -10,7 +10,7 @@ import sys
 import msgspec
 
 from billing.documents.faults import DocumentRefused
-from billing.documents.render_messages import Answer, Refusal, WrittenXml, read_message, write_message
+from billing.documents.render_messages import NICENESS, Answer, Refusal, WrittenXml, read_message, write_message
 from billing.documents.schematron import SchematronChecker
 
 
@@ -18,6 +18,7 @@ def main() -> None:
     """Answer each document's XML."""
     # Ctrl-C in a terminal reaches the whole group; this one ends when the one that started it has.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(NICENESS)
     # The pipe is this module's: what a library prints goes to standard error.
     documents, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -11,6 +11,9 @@ from billing.documents.files import DocumentFile
 
 _LENGTH_BYTES = 4
 
+# Of the processes that render and check: customers' calls go first where cores are scarce.
+NICENESS = 10
+
 
 class Refusal(msgspec.Struct, frozen=True):
     """The rule that a document fails, the field, and why."""

@@ -18,11 +18,9 @@ from billing.documents.document import Document, decode
 from billing.documents.faults import DocumentRefused
 from billing.documents.file_renderer import FileRenderer
 from billing.documents.files import DocumentFile
-from billing.documents.render_messages import Answer, Refusal, read_message, write_message
+from billing.documents.render_messages import NICENESS, Answer, Refusal, read_message, write_message
 
 IDLE_S = 60.0
-# Customers' calls go first where cores are scarce.
-NICENESS = 10
 
 
 def main() -> None:
