@@ -1,7 +1,7 @@
 """Measures calls while people read pages: ``python -m bench.readers`` compares both in rounds that are interleaved.
 
 One `serve`, `jobs`, and one process of pages share the machine and the database. Half of each round is without readers:
-calls come evenly, whose 99th percentile counts, and then as fast as eight callers get answers. Readers click every ten
+calls come evenly, whose 99th percentile counts, and then as fast as eight callers get answers. Readers click every two
 seconds (``--click-s``) through usage, calls, keys, credit, the catalogue and a model. nginx answers as the provider.
 """
 
@@ -154,7 +154,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     for name, default in (("--readers", 50), ("--rounds", 4), ("--per-second", 40)):
         options.add_argument(name, type=int, default=default)
-    options.add_argument("--click-s", type=float, default=10.0, help="how long a reader looks at a page")
+    options.add_argument("--click-s", type=float, default=2.0, help="how long a reader looks at a page")
     given = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="gr-readers-") as name, Embedded(Path(name) / "stores") as servers:
         migrate(servers.database_url)
