@@ -239,6 +239,7 @@ async def test_pages_that_are_killed_between_call_and_answer_charge_once_and_lea
             first = asyncio.create_task(client.post(form.path, data=data, timeout=60))
 
             async def has_reached_the_provider() -> bool:
+                assert not first.done(), (await first).text
                 return len(shop.upstream.calls) > calls
 
             await wait_for(has_reached_the_provider)
