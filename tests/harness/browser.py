@@ -22,6 +22,7 @@ from playwright.async_api import (
     Request,
     Response,
     async_playwright,
+    expect,
 )
 
 from gigarouter.listeners import Listener
@@ -35,6 +36,8 @@ MISSING = "There is no Chromium: `make browser` installs it, or says how."
 ARGUMENTS = ("--disable-background-networking", "--disable-component-update", "--no-first-run", "--no-sandbox")
 NARROW_PX = 320
 WIDE = {"width": 1280, "height": 900}
+# A machine that runs four processes of tests on two cores keeps a page waiting for longer than Playwright's 5 s.
+expect.set_options(timeout=30_000)
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
 
 

@@ -81,8 +81,11 @@ async def test_a_chart_tells_its_numbers_under_the_pointer(open_window: NewWindo
     page = await (await open_window()).open("/-/parts")
     chart = page.get_by_role("img", name="Spend by key; the table has the numbers")
     await chart.hover()
+    # What reads a chart is loaded when a pointer first comes to one.
+    numbers = page.locator("figure.chart output").first
+    await expect(numbers).to_be_attached()
     await chart.hover(position={"x": 300, "y": 60})
-    await expect(page.locator("figure.chart output").first).to_contain_text("ingest-prod")
+    await expect(numbers).to_contain_text("ingest-prod")
 
 
 async def test_without_script_the_same_form_gives_the_same_rows(open_window: NewWindow) -> None:
@@ -116,6 +119,7 @@ async def test_single_letters_lead_somewhere_until_they_are_turned_off(open_wind
     await take_pictures(window, "shortcuts")
     await page.get_by_role("button", name="Turn off shortcuts of one letter").click()
     await expect(page.get_by_role("button", name="Turn on shortcuts of one letter")).to_be_visible()
+    await page.wait_for_load_state()
     for key in ("g", "m", "/"):
         await page.keyboard.press(key)
     # What is pressed later finds everything as it was: nothing led away, nothing opened.

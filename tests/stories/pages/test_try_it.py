@@ -120,6 +120,7 @@ async def test_from_the_models_page_to_cosines_and_a_map_by_keyboard_and_the_sam
     await page.get_by_role("link", name="Why the call went where it did").click()
     async with asyncio.timeout(30):
         while await page.get_by_role("heading", level=1).inner_text() != "Replayed":
+            await asyncio.sleep(0.2)
             await page.reload()
     await window.close()
 
