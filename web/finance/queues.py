@@ -16,7 +16,7 @@ ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
 SEARCH = Field(
     name="search",
     label="Search",
-    hint="A part of an id (ours or Stripe's), of the account's name, of a reason; an amount.",
+    hint="The beginning or end of an id (ours or Stripe's), words of the account's name or a reason, an amount.",
 )
 PERIOD = Field(name="period", label="Period", hint="Such as 2026-11, 2026-Q4 or 2026.")
 
