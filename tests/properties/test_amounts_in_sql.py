@@ -43,11 +43,12 @@ def test_exports_have_the_audit_s_money_as_the_api_has_it(
         connection = await asyncpg.connect(module_database_url)
         try:
             written = [(action, json.dumps(facts)) for action, facts in [*changes, *(case[:2] for case in FACTS)]]
-            return await connection.fetch(
+            found: list[asyncpg.Record] = await connection.fetch(
                 "SELECT action, facts::text AS facts, facts_in_usd(action, facts)::text AS shown"
                 " FROM unnest($1::text[], $2::jsonb[]) c (action, facts)",
                 *map(list, zip(*written, strict=True)),
             )
+            return found
         finally:
             await connection.close()
 

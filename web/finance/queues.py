@@ -51,7 +51,11 @@ RECONCILIATIONS = Listing(
         number(row["found"]),
         words(row["failure"]),
     ),
-    ways=(Way("/finance/reconciliations/new", "Reconcile now"), Way("/finance/differences", "Differences")),
+    ways=(
+        Way("/finance/reconciliations/new", "Reconcile now"),
+        Way("/finance/differences", "Differences"),
+        Way("/finance/meter-mirrors", "Usage at Stripe's meters"),
+    ),
     empty="Nothing was compared yet. Jobs make one comparison of each kind a day.",
     empty_way=Way("/finance/reconciliations/new", "Reconcile now"),
 )

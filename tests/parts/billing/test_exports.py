@@ -191,8 +191,8 @@ def test_every_kind_has_its_rows_and_movements_lead_from_opening_to_closing(
                     {"at": SINCE, "facts": facts},
                 )
         path = await exported(db, folder, ExportKind.AUDIT, ExportFormat.CSV)
-        changes = read_csv((path / f"audit-{label()}.csv").read_bytes())
-        assert [row["before"] for row in changes] == ['{"day_usd": "0.000000005", "total_usd": null}'] * 2
+        audited = read_csv((path / f"audit-{label()}.csv").read_bytes())
+        assert [row["before"] for row in audited] == ['{"day_usd": "0.000000005", "total_usd": null}'] * 2
 
     story(database_url, tell)
 
