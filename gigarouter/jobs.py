@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -43,8 +44,8 @@ from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
-from router.admin import own_data
 from router.admin.closing import finish as finish_closing
+from router.admin.own_data import OwnData
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -87,7 +88,8 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments(stripe)
-    jobs = table(stripe, SendMails(settings), documents=documents)
+    own_data = OwnData(settings.ledger_archives_dir)
+    jobs = table(stripe, SendMails(settings), documents=documents, own_data=own_data)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -251,8 +253,8 @@ async def _reconcile_providers(context: RouterContext) -> None:
     await reconcile(context, RunKind.PROVIDERS)
 
 
-async def _write_exports(context: RouterContext) -> None:
-    while await exports.run_next(context.db, context.exports, own_data):
+async def _write_exports(own: OwnData, context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports, own):
         pass
 
 
@@ -308,6 +310,7 @@ def table(
     mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
+    own_data: OwnData | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     return [
@@ -339,7 +342,7 @@ def table(
         Job("sum statistics of endpoints", 60.0, _sum_statistics),
         Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
-        Job("write exports", 1.0, _write_exports),
+        Job("write exports", 1.0, partial(_write_exports, own_data or OwnData())),
         Job("remove exports that expired", 600.0, _remove_exports),
         *_stripe_table(stripe or StripeJobs(None)),
         Job("reconcile with providers", 5.0, _reconcile_providers),

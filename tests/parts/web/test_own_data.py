@@ -52,7 +52,7 @@ async def test_one_archive_has_all_of_the_account_and_no_secret(pages: Pages, ri
     page = await owner.open(ordered.headers["location"])
     assert "queued" in words_of(page)
     assert "Order an archive" not in words_of(page)
-    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data)
+    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data.OwnData())
     page = await owner.open(base)
     [link] = [part.partition('"')[0] for part in page.text.split('href="') if part.startswith(base + "/export_")]
     file = await owner.open(link)
@@ -99,9 +99,9 @@ async def test_archives_are_few_at_once_and_few_a_day(pages: Pages, account: Acc
     again = await owner.client.post(f"{base}/order", data={})
     assert (again.status_code, "is being written" in again.text) == (409, True)
     for _ in range(4):
-        assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data)
+        assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data.OwnData())
         await owner.send(await owner.open(base), status=303)
-    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data)
+    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data.OwnData())
     refused = await owner.send(await owner.open(base), status=409)
     assert "within a day" in words_of(refused)
     with pages.counted() as statements:
@@ -116,7 +116,7 @@ async def test_an_account_is_closed_once_its_owner_has_seen_what_becomes_of_it(
     base = f"/accounts/{wire(AccountId, account)}"
     owner = Reader(pages.reader(a_member(account, now=pages.now)))
     await owner.send(await owner.open(f"{base}/data"), status=303)
-    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data)
+    assert await run.run_next(pages.context.writes.db, pages.context.reads.exports, own_data.OwnData())
     form = await owner.open(f"{base}/close")
     refused = await owner.send(form, status=400, reason="Too dear.")
     assert "25.00 USD of unused credit were paid for" in words_of(refused)
