@@ -138,6 +138,14 @@ async def get_invitation(
     return _invitation(row)
 
 
+async def get_own_invitation(connection: AsyncConnection, person: Person, invitation_id: InvitationId) -> Invitation:
+    """Read an invitation to an account that is to a person. Raises ``NotFound``, for those of others too."""
+    invitation = await get_invitation(connection, invitation_id)
+    if not _is_to(invitation, person):
+        raise _not_found(invitation_id)
+    return invitation
+
+
 async def list_invitations(connection: AsyncConnection, account_id: AccountId) -> list[Invitation]:
     """List an account's invitations that are open, those that have expired among them."""
     return [_invitation(row) for row in await connection.execute(_OPEN_OF_ACCOUNT, {"account": account_id})]
@@ -230,9 +238,13 @@ async def _open_of(work: UnitOfWork, account_id: AccountId, invitation_id: Invit
 
 async def _open_to(work: UnitOfWork, person: Person, invitation_id: InvitationId) -> Invitation:
     invitation = await get_invitation(work.connection, invitation_id, locked=True)
-    if invitation.account_id is None or invitation.email.lower() != person.email.lower():
+    if not _is_to(invitation, person):
         raise _not_found(invitation_id)
     return _require_open(invitation)
+
+
+def _is_to(invitation: Invitation, person: Person) -> bool:
+    return invitation.account_id is not None and invitation.email.lower() == person.email.lower()
 
 
 def _require_open(invitation: Invitation) -> Invitation:
