@@ -22,7 +22,7 @@ from web.access import check_access
 from web.answers import Answer, File, Page, Redirect
 from web.context import WebContext
 from web.faults import InvalidInput, NotFound, PageFault, SignInNeeded, error_page, store_away
-from web.fields import Pairs, read_cookies, read_pairs, read_query
+from web.fields import Pairs, read_cookies, read_pairs, read_query, too_large
 from web.origins import allowed_write
 from web.render import Renderer
 from web.request import FORM_MEDIA, PageRequest
@@ -41,6 +41,8 @@ SIGN_IN = "/sign-in"
 SIGN_IN_AGAIN = "/sign-in/again"
 PROBES = {"/health": b"ok", "/ready": b"ready"}
 HTML = "text/html; charset=utf-8"
+# Of a form that is too large: until here it is said which field is, and so much of it is read at all.
+EXPLAINED_BYTES_MAX, READ_BYTES_MAX = 2 * 1024 * 1024, 16 * 1024 * 1024
 
 
 class _Reading:
@@ -266,20 +268,25 @@ def _theme(cookies: dict[str, str]) -> Theme:
 
 
 async def _form(receive: Receive, headers: dict[bytes, bytes], route: Route) -> Pairs:
-    """The posted fields. Raises ``InvalidInput``, ``PageFault`` 413."""
+    """The posted fields. Raises ``InvalidInput``, ``PageFault`` 413.
+
+    Of a form that is too large the rest is read, too: a browser whose bytes nobody takes shows no answer.
+    """
     content_type = headers.get(b"content-type", FORM_MEDIA)
     media = content_type.partition(b";")[0].strip().lower()
     has_files = route.takes_files and media == UPLOAD_MEDIA
     if media != FORM_MEDIA and not has_files:
         raise InvalidInput("A form is sent as application/x-www-form-urlencoded.")
-    body = bytearray()
-    while True:
+    body, size, has_more = bytearray(), 0, True
+    while has_more and size <= READ_BYTES_MAX:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > route.body_bytes_max:
-            raise PageFault(413, "body_too_large", f"The form is larger than {route.body_bytes_max} bytes.")
-        if not message.get("more_body", False):
-            return read_upload(content_type, bytes(body)) if has_files else read_pairs(bytes(body), "form")
+        piece = message.get("body", b"")
+        size += len(piece)
+        body += piece if size <= max(route.body_bytes_max, EXPLAINED_BYTES_MAX) else b""
+        has_more = message.get("more_body", False)
+    if size > route.body_bytes_max:
+        raise too_large(b"" if has_files or len(body) < size else bytes(body), route.body_bytes_max)
+    return read_upload(content_type, bytes(body)) if has_files else read_pairs(bytes(body), "form")
 
 
 def _headers_of(answer: Answer, reading: _Reading) -> Headers:

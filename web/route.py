@@ -14,7 +14,8 @@ from web.request import PageRequest
 
 PageFunction: TypeAlias = Callable[[PageRequest], Awaitable[Answer]]
 
-FORM_BYTES_MAX = 64 * 1024
+# As much as an operation takes: what is too long in it is said at its field, with all that was typed.
+FORM_BYTES_MAX = 256 * 1024
 MEMBERS = frozenset({Role.OWNER, Role.DEVELOPER, Role.FINANCE})
 OWNERS = frozenset({Role.OWNER})
 # Keys, usage and calls; money and documents.
