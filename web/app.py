@@ -7,7 +7,7 @@ one call to a part that can be understood without the others. What goes wrong on
 import traceback
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import structlog
 
@@ -39,6 +39,8 @@ log = structlog.get_logger("web")
 
 SIGN_IN = "/sign-in"
 SIGN_IN_AGAIN = "/sign-in/again"
+# What of a query stays as it is: all that is visible in ASCII.
+AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))
 PROBES = {"/health": b"ok", "/ready": b"ready"}
 HTML = "text/html; charset=utf-8"
 # Of a form that is too large: until here it is said which field is, and so much of it is read at all.
@@ -111,6 +113,9 @@ class WebApp:
         self._check_host(headers)
         if exchange.path.startswith("/assets/"):
             return self._current_assets().find(exchange.path)
+        if exchange.path.isprintable() and (page := self._table.without_slash(exchange.path)) is not None:
+            # Whoever may not have the page is told so there: what is there is not looked at.
+            return Redirect(to=page + _query_of(exchange), status=308)
         route, values = self._route(exchange)
         if exchange.method == "OPTIONS":
             return File(body=b"", media="text/plain", status=204, headers=(("allow", ", ".join(route.methods)),))
@@ -255,6 +260,11 @@ class WebApp:
 
 def _id(exchange: Exchange) -> bytes:
     return wire(RequestId, exchange.request_id).encode()
+
+
+def _query_of(exchange: Exchange) -> str:
+    """The query as it came, with its question mark, as a header can have it."""
+    return f"?{quote(exchange.query, safe=AS_THEY_ARE)}" if exchange.query else ""
 
 
 def _theme(cookies: dict[str, str]) -> Theme:

@@ -93,7 +93,9 @@ async def invite(work: UnitOfWork, account_id: AccountId, email: str, role: Role
     if role in OPERATOR_ROLES:
         raise InvalidRequest("In an account somebody is owner, developer or finance.", param="role")
     if member := await _member_with(work, account_id, email):
-        raise Conflict(f"{email} is a member already, as {member.role.value}. Change the role instead.", param="email")
+        raise Conflict(
+            f"{member.email} is a member already, as {member.role.value}. Change the role instead.", param="email"
+        )
     await _require_few(work, account_id, email)
     invitation = await _insert(work, account_id, email, role, invited_by, work.now + LASTS)
     await _mail(work, invitation, _path(invitation))
