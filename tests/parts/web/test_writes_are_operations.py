@@ -26,6 +26,7 @@ WITHOUT = {
     "/sign-out": "the way out of what signing in began; /v1/me/sessions ends any session",
     "/me/passkeys": "a passkey is made by a browser, for the pages' own address",
     "/me/passkeys/options": "a passkey is made by a browser, for the pages' own address",
+    "/me/try": "it leads to the next, of the account whose key was chosen",
     "/accounts/{account}/try": "it is a call: POST /v1/embeddings, over HTTP",
 }
 # What writes in modules of pages without an operation: the ways of signing in, and what is listed above.
