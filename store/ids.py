@@ -59,6 +59,7 @@ InvitationId = NewType("InvitationId", UUID)
 IncidentId = NewType("IncidentId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
 AccountViewId = NewType("AccountViewId", UUID)
+OutsideIdentityId = NewType("OutsideIdentityId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -112,6 +113,7 @@ PREFIXES: dict[object, str] = {
     EvidenceId: "evidence",
     IncidentId: "incident",
     AccountViewId: "view",
+    OutsideIdentityId: "identity",
 }
 
 

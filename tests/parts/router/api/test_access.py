@@ -65,6 +65,13 @@ GET    /v1/me/passkeys                                  person person:read
 DELETE /v1/me/passkeys/{passkey_id}                     person person:write
 POST   /v1/me/passkeys/{passkey_id}/rename              person person:write
 GET    /v1/me/sessions                                  person person:read
+POST   /v1/me/accounts                                  person person:write
+GET    /v1/me/identities                                person person:read
+DELETE /v1/me/identities/{identity_id}                  person person:write
+GET    /v1/me/invitations                               person person:read
+GET    /v1/me/invitations/{invitation_id}               person person:read
+POST   /v1/me/invitations/{invitation_id}/accept        person person:write
+POST   /v1/me/invitations/{invitation_id}/decline       person person:write
 POST   /v1/me/sessions/end-others                       person person:write
 POST   /v1/me/sessions/{session_id}/end                 person person:write
 GET    /v1/account/closing                              key billing:read owner
