@@ -8,6 +8,7 @@ import msgspec
 from billing.money import to_usd
 from catalog.values import Status
 from router.admin.sign_in import Entry, Opened
+from router.identity.members import Role
 from store.ids import AccountId, SessionId, wire
 from web.answers import Answer, Page, Redirect
 from web.fields import read_pairs
@@ -16,6 +17,7 @@ from web.request import PageRequest
 from web.sign_in.cookies import BROWSER, NEXT, OUTSIDE, SESSION, forget, next_of, session_cookie
 
 HOME = "/me"
+STAFF_HOMES = {Role.OPS: "/ops", Role.FINANCE_ADMIN: "/finance"}
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -64,7 +66,13 @@ async def complete(request: PageRequest, entry: Entry, carried: Carried) -> Answ
             cookies=cookies,
             holds_secret=True,
         )
-    return Redirect(to=request.page_or(where, HOME), cookies=cookies)
+    return Redirect(to=request.page_or(where, home_of(request)), cookies=cookies)
+
+
+def home_of(request: PageRequest) -> str:
+    """Where somebody goes who was nowhere before: operators to their console, everybody else to their accounts."""
+    staff = request.viewer.staff
+    return HOME if staff is None else STAFF_HOMES.get(staff.role, HOME)
 
 
 def held_of(request: PageRequest) -> Carried:
