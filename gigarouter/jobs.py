@@ -35,7 +35,7 @@ from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
-from gigarouter.documents_job import IssueDocuments
+from gigarouter.documents_job import IssueDocuments, RequestMonth
 from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
@@ -87,7 +87,8 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments(stripe)
-    jobs = table(stripe, SendMails(settings), documents=documents)
+    month = RequestMonth(is_on=settings.monthly_documents)
+    jobs = table(stripe, SendMails(settings), documents=documents, month=month)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -308,6 +309,7 @@ def table(
     mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
+    month: RequestMonth | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     return [
@@ -328,6 +330,7 @@ def table(
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("ask for a month's documents", 300.0, month or RequestMonth()),
         Job("issue documents", 3.0, documents or IssueDocuments()),
         Job("send mails", 1.0, mails or SendMails(None)),
         Job("forget old mails", 3600.0, forget_mails),

@@ -100,7 +100,8 @@ async def order_topup(
 ) -> Topup:
     """Order credit, once per idempotency key.
 
-    Raises :class:`OrderChanged`, :class:`TooManyOpen`, :class:`AccountIsClosed`. The order of two requests with one key is the one that was first; the other gets its row.
+    Raises :class:`OrderChanged`, :class:`TooManyOpen`, :class:`AccountIsClosed`. The order of two requests with one key
+    is the one that was first; the other gets its row.
     """
     is_closed = await tx.scalar(_LOCK_ACCOUNT, {"account": account_id})
     facts = {"account": account_id, "key": key}

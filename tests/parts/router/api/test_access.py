@@ -236,6 +236,7 @@ POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
+POST   /admin/v1/documents:issue-month                  finance_admin
 POST   /admin/v1/endpoints                              ops
 POST   /admin/v1/endpoints/{endpoint_id}/drain          ops
 POST   /admin/v1/endpoints/{endpoint_id}/off            ops
@@ -362,6 +363,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        "documents:issue-month",
         "collect",
         "pay-back",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),

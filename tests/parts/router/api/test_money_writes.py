@@ -38,6 +38,7 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/documents/{number}/send": {},
     "POST /admin/v1/documents/{number}/void": {"reason": "wrong"},
     "POST /admin/v1/documents:issue": {"account": "Acme", "period": "2026-01"},
+    "POST /admin/v1/documents:issue-month": {"period": "2026-01"},
     "POST /admin/v1/exchange-rates": {"currency": "EUR", "per_usd": "0.9", "on_day": "2026-01-01", "source": "x"},
     "POST /admin/v1/finance/close/{month}/finish": {},
     "POST /admin/v1/finance/close/{month}/sign-off": {"item": "provider_invoices_in", "reason": "by card"},
