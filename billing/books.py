@@ -148,8 +148,8 @@ _SEALED_SUMS = text("""
     )
     SELECT count(*) AS wrong, min(concat_ws(' of acct_', concat_ws(' ', l.kind, nullif(l.detail, '')),
         replace(l.account_id::text, '-', ''))) AS such
-    FROM all_postings a JOIN ledger_accounts l ON l.id = a.id LEFT JOIN tail t ON t.id = a.id LEFT JOIN sealed_balances s
-        ON s.ledger_account_id = a.id
+    FROM all_postings a JOIN ledger_accounts l ON l.id = a.id LEFT JOIN tail t ON t.id = a.id
+    LEFT JOIN sealed_balances s ON s.ledger_account_id = a.id
     WHERE a.amount <> coalesce(t.amount, 0) + coalesce(s.amount_nano, 0)
 """)
 # Usage of before there were periods says nothing of gifts; its entries may have calls of two months. By account, so

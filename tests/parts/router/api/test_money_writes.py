@@ -43,6 +43,9 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/finance/close/{month}/finish": {},
     "POST /admin/v1/finance/close/{month}/sign-off": {"item": "provider_invoices_in", "reason": "by card"},
     "POST /admin/v1/finance/close/{month}/start": {},
+    "POST /admin/v1/finance/corrections": {
+        **{"debit": "stripe_fees", "credit": "stripe_clearing", "amount_usd": "7.50", "source": "s", "reason": "fee"},
+    },
     "POST /admin/v1/finance/contracts": {"account": "Acme", "reason": "agreed", "percent_off": "10"},
     "POST /admin/v1/finance/contracts/{contract_id}/end": {"reason": "agreed"},
     "POST /admin/v1/finance/contracts/{contract_id}/fund": {"reference": "wire"},
