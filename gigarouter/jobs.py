@@ -36,7 +36,7 @@ from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
-from gigarouter.documents_job import IssueDocuments
+from gigarouter.documents_job import IssueDocuments, RequestMonth
 from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
@@ -89,7 +89,8 @@ async def _jobs(settings: Settings) -> None:
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments(stripe)
     own_data = OwnData(settings.ledger_archives_dir)
-    jobs = table(stripe, SendMails(settings), documents=documents, own_data=own_data)
+    month = RequestMonth(is_on=settings.monthly_documents)
+    jobs = table(stripe, SendMails(settings), documents=documents, own_data=own_data, month=month)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             tasks = [group.create_task(_repeat(job, context)) for job in jobs]
@@ -311,6 +312,7 @@ def table(
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
     own_data: OwnData | None = None,
+    month: RequestMonth | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     return [
@@ -331,6 +333,7 @@ def table(
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books),
         Job("make usage months", 3600.0, _make_months),
+        Job("ask for a month's documents", 300.0, month or RequestMonth()),
         Job("issue documents", 3.0, documents or IssueDocuments()),
         Job("send mails", 1.0, mails or SendMails(None)),
         Job("forget old mails", 3600.0, forget_mails),
