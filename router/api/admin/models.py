@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from billing.money import NanoUSD, Price
 from billing.prices import list_prices
 from catalog import models, values
+from catalog.errors import ModelUnknown
 from catalog.permit import decide
 from catalog.values import Model, Status, Use
 from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model, read_launch_facts
@@ -33,8 +34,10 @@ from router.api.forms import (
 from router.api.model_facts import DescribedFacts, EstimateFacts, records_in, records_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
+from router.errors import ModelNotFound
 from router.registry.indexes import PriceIndex
 from router.registry.models import add_model, edit_model, lock_model_for_edit
+from store.ids import ModelId
 
 operations = Operations("models", f"{V1}/models")
 ONE = "/{model_id:path}"
@@ -227,10 +230,17 @@ async def announce(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
 
 async def _end(admin: Write, model_id: str, to: Status, body: Ending) -> ModelOut:
     async def command(work: UnitOfWork, model: Model) -> Model:
-        named = None if body.successor is None else await model_id_of(work.connection, body.successor)
+        named = None if body.successor is None else await _successor(work.connection, body.successor)
         return await move_model(work, model.id, to, reason=body.reason, successor=named)
 
     return await _move(admin, model_id, to, command)
+
+
+async def _successor(connection: AsyncConnection, name: str) -> ModelId:
+    try:
+        return await model_id_of(connection, name)
+    except ModelUnknown as unknown:
+        raise ModelNotFound(unknown.message, param="successor", details={"nearest": unknown.nearest}) from unknown
 
 
 async def _move(
