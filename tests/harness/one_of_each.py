@@ -58,6 +58,7 @@ FIXED = {
     "owner": "codefuse-ai",
     "name": "F2LLM-v2-4B",
     "alias": "F2LLM-v2-4B",
+    "place": "1",
     "license": "LicenseRef-Gemma",
     "article": "ledger",
     "picture": "ops-live.webp",
