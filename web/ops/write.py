@@ -49,6 +49,8 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
     options: tuple[tuple[str, str], ...] = ()
     is_required: bool = False
     is_empty_null: bool = False
+    # A list or a map that was emptied is sent empty; else it is left out, and stays as it is.
+    is_empty_sent: bool = False
     initial: str = ""
     autocomplete: str = "off"
 
@@ -252,7 +254,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         body: Json = {field: request.values[name] for field, name in self.from_path.items()}
         for field in self.fields:
             given = typed.get(field.name, "").strip()
-            if given or field.kind == "check":
+            if given or field.kind == "check" or field.is_empty_sent:
                 body[field.name] = field.value(given)
             elif field.is_empty_null:
                 body[field.name] = None

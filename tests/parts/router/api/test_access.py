@@ -188,6 +188,8 @@ GET    /admin/v1/incidents                              finance_admin ops
 GET    /admin/v1/incidents/{incident_id}                finance_admin ops
 POST   /admin/v1/incidents                              ops
 POST   /admin/v1/incidents/{incident_id}/updates        ops
+PATCH  /admin/v1/incidents/{incident_id}                ops
+PATCH  /admin/v1/incidents/{incident_id}/updates/{update_id} ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
