@@ -37,7 +37,7 @@ async def test_an_incident_is_opened_updated_changed_resolved_and_corrected(page
     ops, public = Reader(pages.reader(an_operator(now=pages.now), "olga")), Reader(pages.reader())
     assert "None goes on." in words_of(await ops.open("/ops/incidents"))
     facts = {"title": "Answers are slow", "impact": "degraded", "message": "We look.", "reason": "p95 alarm"}
-    shown = await ops.send(await ops.open("/ops/incidents/new"), **facts)
+    shown = await ops.send(await ops.open("/ops/incidents/new"), 200, **facts)
     assert form_of(shown).button == "Open the incident Answers are slow"
     assert "How the status page will show it Answers are slow degraded · investigating" in words_of(shown)
     assert "The service ? unknown ◐ degraded" in words_of(shown)
