@@ -191,10 +191,14 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/queues                                 finance_admin ops
+GET    /admin/v1/jobs                                   finance_admin ops
 GET    /admin/v1/incidents                              finance_admin ops
 GET    /admin/v1/incidents/{incident_id}                finance_admin ops
 POST   /admin/v1/incidents                              ops
 POST   /admin/v1/incidents/{incident_id}/updates        ops
+PATCH  /admin/v1/incidents/{incident_id}                ops
+PATCH  /admin/v1/incidents/{incident_id}/updates/{update_id} ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
