@@ -92,7 +92,7 @@ class Nothing(Body):
 class Reason(Body):
     """Why, for whoever looks next."""
 
-    reason: str = Field("", description="Why, for whoever looks next.")
+    reason: str = Field("", max_length=2000, description="Why, for whoever looks next.")
 
 
 class Patch(Body):

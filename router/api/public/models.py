@@ -115,6 +115,7 @@ class ModelDetail(ModelOut):
     benchmarks: list[BenchmarkFacts]
     texts: list[TextFacts]
     license_verdict: LicenseVerdict
+    successor: str | None = Field(description="The model that takes its place, once it is deprecated or retired.")
 
 
 class ModelList(Answer):
