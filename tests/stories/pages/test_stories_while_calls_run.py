@@ -97,7 +97,7 @@ async def calls_with(api: ServedApi, key: str) -> AsyncIterator[Calls]:
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
     """Look until it is so: pages and API follow a change within a moment."""
     async with asyncio.timeout(60):
-        while not await look():
+        while not await look():  # noqa: ASYNC110 - what is looked at is in other processes
             await asyncio.sleep(PAUSE_S)
 
 
