@@ -4,7 +4,7 @@ Texts come from outside: control and bidirectional characters in them are shown 
 """
 
 from collections.abc import Callable, Collection, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,12 @@ def environment(*, reloads: bool = False) -> Environment:
     return made
 
 
+@cache
+def _compiled() -> Environment:
+    """The templates of this process: one compiles once, however many applications render it."""
+    return environment()
+
+
 class RowCache:
     """Renders rows by their template, once for each value of one. As many rows are kept as there are models."""
 
@@ -89,7 +95,7 @@ class Renderer:
     """Makes the bytes of pages."""
 
     def __init__(self, *, reloads: bool = False) -> None:
-        self._environment = environment(reloads=reloads)
+        self._environment = environment(reloads=True) if reloads else _compiled()
 
     def render(self, page: Page, shell: Shell) -> bytes:
         """The HTML of a page."""

@@ -6,6 +6,7 @@ wrong path the operation in which it ends, from which follows the base URL that 
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from ipaddress import ip_address
 
 import msgspec
@@ -178,6 +179,7 @@ def _segments(path: str) -> list[str]:
     return [part for part in parts if part not in ("", ".", "..")][-SEGMENTS_MAX:]
 
 
+@cache
 def _pattern(template: str) -> re.Pattern[str]:
     fixed = _PARAMETER.split(template)[::2]
     parameters = [".+" if match[1] else "[^/]+" for match in _PARAMETER.finditer(template)]
