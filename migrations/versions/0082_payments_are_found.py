@@ -1,7 +1,7 @@
 """Payments, refunds and disputes are found by words, ids and amounts through an index.
 
 Revision ID: 0082
-Revises: 0078
+Revises: 0081
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0082"
-down_revision = "0078"
+down_revision = "0081"
 branch_labels = None
 depends_on = None
 

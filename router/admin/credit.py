@@ -8,7 +8,7 @@ from billing import credits
 from billing.credits import Grant, GrantKind
 from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
-from router.admin.accounts import require_account
+from router.admin.accounts import require_open_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest
@@ -33,7 +33,7 @@ async def give_credit(
 
     Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a source that was granted before.
     """
-    await require_account(work, account_id)
+    await require_open_account(work, account_id)
     if kind is GrantKind.LINE:
         raise InvalidRequest("A credit line is not given as a grant by hand.", param="kind")
     if not 0 < amount <= MAX_AMOUNT:

@@ -65,7 +65,7 @@ MonthText: TypeAlias = Annotated[
 class SpanFields(BaseModel):
     """Which span of time."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     period: PeriodText | None = Field(
         None, description="A month, quarter or year in UTC, such as 2026-11, 2026-Q4, 2026; by default this month."

@@ -43,6 +43,8 @@ TABLES = {
     "proposal": ("proposals", ids.ProposalId),
     "order": ("document_requests", ids.DocumentRequestId),
     "difference": ("differences", ids.DifferenceId),
+    "incident": ("incidents", ids.IncidentId),
+    "update": ("incident_updates", ids.IncidentUpdateId),
     "export": ("exports", ids.ExportId),
     "review": ("payment_reviews", ids.ReviewId),
     "receivable": ("receivables", ids.ReceivableId),
@@ -58,6 +60,7 @@ FIXED = {
     "owner": "codefuse-ai",
     "name": "F2LLM-v2-4B",
     "alias": "F2LLM-v2-4B",
+    "place": "1",
     "license": "LicenseRef-Gemma",
     "article": "ledger",
     "picture": "ops-live.webp",
@@ -120,6 +123,8 @@ async def make_by_pages(pages: Pages, account: AccountId) -> None:
     await finance.write(f"/ops/licenses/{CONTESTED}/waive", **signed)
     await finance.write("/finance/exports/new", kind="movements", period=MONTH)
     await _agree(finance, wire(AccountId, account))
+    ops = Reader(pages.reader(an_operator(now=pages.now), "olga"))
+    await ops.write("/ops/incidents/new", title="Answers are slow", message="We look.", reason="An alarm.")
     grant = f"/ops{base}/grant"
     above = await finance.send(await finance.open(grant), amount_usd="20000", source="an apology", kind="goodwill")
     await finance.client.post(grant, data=form_of(above).fields)

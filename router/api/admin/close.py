@@ -101,7 +101,7 @@ class PaperOut(Answer):
 class PaperQuery(BaseModel):
     """Which of the papers, in which format."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     table: str | None = Field(None, description="One of them, such as trial_balance; CSV has one at a time.")
     format: Literal["json", "csv"] | None = Field(None, description="json or csv; by default as Accept says.")

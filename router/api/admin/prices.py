@@ -75,7 +75,7 @@ class PriceCreate(Body):
         None, description="USD per million tokens for calls with X-Tier: batch; by default the price."
     )
     effective_at: Instant | None = Field(None, description="From when on; by default from now.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class PriceQuery(PageQuery):
