@@ -41,7 +41,9 @@ async def test_a_model_is_added_with_its_page_to_come_and_edited_against_somebod
     assert form_of(refused).fields["dimensions"] == "wide"
     assert "aria-invalid" in refused.text
     prompts = 'query=find:\ndocument="a:\\nb "'
-    proposed = await ops.send(form, **NEEDED, id="acme/first", summary="S.", prompts=prompts, trained_dimensions="64")
+    proposed = await ops.send(
+        form, 200, **NEEDED, id="acme/first", summary="S.", prompts=prompts, trained_dimensions="64"
+    )
     assert form_of(proposed).button == "Add acme/first"
     assert "As the page of acme/first would show it" in words_of(proposed)
     assert "Dimensions 384 shortens to 64" in words_of(proposed)
@@ -74,7 +76,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
     assert form_of(form).fields | {"fact": "architecture", "stated_on": TODAY} == form_of(form).fields
     wrong = await ops.send(form, status=400, **SOURCE | {"evidence": "card"}, here="Qwen3")
     assert "Its evidence is a link" in words_of(wrong)
-    proposed = await ops.send(form, **SOURCE, here="Qwen3", reason="Its card says so.")
+    proposed = await ops.send(form, 200, **SOURCE, here="Qwen3", reason="Its card says so.")
     assert form_of(proposed).button == "Add a fact to acme/fact"
     assert "Architecture Qwen3 Source: Acme's card , 2026-11-24" in words_of(proposed)
     shown = words_of(await ops.confirm(proposed))
@@ -89,7 +91,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
     assert "Architecture missing no source" in gone
     await ops.open(f"{base}/facts/1", status=404)
 
-    wide = await ops.send(await ops.open(f"{base}/facts/new?fact=dimensions"), **SOURCE, here="512")
+    wide = await ops.send(await ops.open(f"{base}/facts/new?fact=dimensions"), 200, **SOURCE, here="512")
     assert "Dimensions 512" in words_of(wide)
     priced = await ops.send(await ops.open(f"{base}/estimate"), usd_per_mtok="0.02", source="Its list")
     assert "est. $0.02 per 1M tokens" in words_of(priced)
@@ -107,7 +109,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
 async def test_a_text_is_compared_line_by_line_and_shown_as_the_page_would(ops: Reader, pages: Pages) -> None:
     base = await add(ops, "text")
     form = await ops.open(f"{base}/texts/new?section=about")
-    proposed = await ops.send(form, **SOURCE, body=HOSTILE)
+    proposed = await ops.send(form, 200, **SOURCE, body=HOSTILE)
     assert form_of(proposed).button == "Add a text to acme/text"
     for hostile in ("<script>alert", 'href="javascript:', "<img"):
         assert hostile not in proposed.text.partition('class="preview"')[2].partition("</main>")[0]
