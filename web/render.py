@@ -37,6 +37,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "usd_exact": money.exact,
     "day": times.day,
     "moment": times.moment,
+    "second": times.second,
     "iso": times.iso,
     "drawn": chart.draw,
     "markdown": _markdown,

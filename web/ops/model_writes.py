@@ -21,7 +21,13 @@ _PLAIN: Final = (
     _SUMMARY,
     Field(name="published_on", label="Published on", is_empty_null=True, hint=_DAY),
     Field(name="dimensions", label="Dimensions", kind="count", is_required=True),
-    Field(name="trained_dimensions", label="Trained widths", kind="numbers", hint="Such as 64, 128, 256."),
+    Field(
+        name="trained_dimensions",
+        label="Trained widths",
+        kind="numbers",
+        is_empty_sent=True,
+        hint="Such as 64, 128, 256.",
+    ),
     Field(name="only_trained_dimensions", label="No other widths may be asked for", kind="check"),
     Field(
         name="max_input_tokens",
@@ -47,20 +53,27 @@ _PLAIN: Final = (
         name="prompts",
         label="Prompts",
         kind="map",
+        is_empty_sent=True,
         hint='A line each, as query=search: or, with line breaks and blanks at its ends, query="find:\\n".',
     ),
     Field(name="revision", label="Revision of the weights", is_empty_null=True, hint="A commit or a digest."),
     Field(name="parameters", label="Parameters", kind="count", is_empty_null=True),
     Field(name="languages", label="Languages, in a sentence", is_empty_sent=True),
-    Field(name="aliases", label="Other names", kind="list", hint="With commas between them, without a slash."),
+    Field(
+        name="aliases",
+        label="Other names",
+        kind="list",
+        is_empty_sent=True,
+        hint="With commas between them, without a slash.",
+    ),
     Field(name="note", label="Note", kind="area", is_empty_sent=True, hint="What else is to be said of it."),
 )
 # Facts that are set with their source.
 _SOURCED: Final = (
     Field(name="updated_on", label="Updated on", is_empty_null=True, hint="A day, or a month such as 2026-05."),
     Field(name="architecture", label="Architecture", is_empty_null=True),
-    Field(name="language_codes", label="Languages, by code", kind="list"),
-    Field(name="programming_languages", label="Programming languages", kind="list"),
+    Field(name="language_codes", label="Languages, by code", kind="list", is_empty_sent=True),
+    Field(name="programming_languages", label="Programming languages", kind="list", is_empty_sent=True),
 )
 FIELDS: Final[Mapping[str, Field]] = {field.name: field for field in (*_PLAIN, *_SOURCED)}
 NAMES: Final = {field.name: field.label for field in _PLAIN if field.name != "summary"}

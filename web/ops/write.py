@@ -44,8 +44,8 @@ OPERATIONS = Crumb("Operations", "/ops")
 class Field(msgspec.Struct, frozen=True, kw_only=True):
     """A field of a form and of the operation's body.
 
-    Left empty it is not sent, and what it says stays; ``is_empty_null`` sends null, ``is_empty_sent`` the empty text. A
-    checkbox and a field of several values are sent always.
+    Left empty it is not sent, and what it says stays; ``is_empty_null`` sends null, ``is_empty_sent`` the empty text,
+    list or map. A checkbox is sent always.
     """
 
     name: str
@@ -277,7 +277,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         body: Json = {field: request.values[name] for field, name in self.from_path.items()}
         for field in self.fields:
             given = restored(typed.get(field.name, "")).strip()
-            if given or field.is_empty_sent or field.kind in ("check", "list", "numbers", "map"):
+            if given or field.kind == "check" or field.is_empty_sent:
                 body[field.name] = field.value(given)
             elif field.is_empty_null:
                 body[field.name] = None

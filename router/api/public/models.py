@@ -130,7 +130,7 @@ class ModelList(Answer):
 class ModelQuery(BaseModel):
     """Which models, and which part of the list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     status: tuple[Literal["usable", "all", "coming_soon", "live", "deprecated", "retired"], ...] = Field(
         ("usable",),
