@@ -9,10 +9,8 @@ _SHOWN = re.compile(rf"{_OPEN}U\+([0-9A-F]{{4}}){_CLOSE}")
 
 
 def visible(value: object) -> object:
-    """A text with its hidden characters shown as code points; anything else, and markup, as it is."""
-    if not isinstance(value, str) or value.isprintable() or hasattr(value, "__html__"):
-        return value
-    if _HIDDEN.search(value):
+    """A text with its hidden characters shown as code points; anything else as it is."""
+    if isinstance(value, str) and not hasattr(value, "__html__") and not value.isprintable() and _HIDDEN.search(value):
         return _HIDDEN.sub(lambda found: f"{_OPEN}U+{ord(found[0]):04X}{_CLOSE}", value)
     return value
 
