@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -35,7 +36,7 @@ from billing.schedules import give_due
 from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
-from gigarouter.documents_job import IssueDocuments
+from gigarouter.documents_job import IssueDocuments, RequestMonth
 from gigarouter.job_runs import JobRuns
 from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
@@ -44,8 +45,8 @@ from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
-from router.admin import own_data
 from router.admin.closing import finish as finish_closing
+from router.admin.own_data import OwnData
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -96,7 +97,9 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments(stripe)
-    jobs = table(stripe, SendMails(settings), documents=documents)
+    own_data = OwnData(settings.ledger_archives_dir)
+    month = RequestMonth(is_on=settings.monthly_documents)
+    jobs = table(stripe, SendMails(settings), documents=documents, own_data=own_data, month=month)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
             runs = JobRuns(context.db)
@@ -266,8 +269,8 @@ async def _reconcile_providers(context: RouterContext) -> None:
     await reconcile(context, RunKind.PROVIDERS)
 
 
-async def _write_exports(context: RouterContext) -> None:
-    while await exports.run_next(context.db, context.exports, own_data):
+async def _write_exports(own: OwnData, context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports, own):
         pass
 
 
@@ -323,6 +326,8 @@ def table(
     mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
+    own_data: OwnData | None = None,
+    month: RequestMonth | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
     return [
@@ -343,6 +348,7 @@ def table(
         Job("check the books", 60.0, _CheckBooks()),
         Job("check all of the books", 600.0, _check_all_books, LONG_TURN_S),
         Job("make usage months", 3600.0, _make_months),
+        Job("ask for a month's documents", 300.0, month or RequestMonth()),
         Job("issue documents", 3.0, documents or IssueDocuments()),
         Job("send mails", 1.0, mails or SendMails(None)),
         Job("forget old mails", 3600.0, forget_mails),
@@ -354,7 +360,7 @@ def table(
         Job("sum statistics of endpoints", 60.0, _sum_statistics),
         Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
-        Job("write exports", 1.0, _write_exports, LONG_TURN_S),
+        Job("write exports", 1.0, partial(_write_exports, own_data or OwnData()), LONG_TURN_S),
         Job("remove exports that expired", 600.0, _remove_exports),
         *_stripe_table(stripe or StripeJobs(None)),
         Job("reconcile with providers", 5.0, _reconcile_providers, LONG_TURN_S),

@@ -60,6 +60,7 @@ IncidentId = NewType("IncidentId", UUID)
 IncidentUpdateId = NewType("IncidentUpdateId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
 AccountViewId = NewType("AccountViewId", UUID)
+OutsideIdentityId = NewType("OutsideIdentityId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -114,6 +115,7 @@ PREFIXES: dict[object, str] = {
     IncidentId: "incident",
     IncidentUpdateId: "update",
     AccountViewId: "view",
+    OutsideIdentityId: "identity",
 }
 
 

@@ -1,7 +1,7 @@
 """Operators correct incidents: what one touches, and what an update said; each correction is a row, nothing is changed.
 
 Revision ID: 0080
-Revises: 0078
+Revises: 0079
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from pathlib import Path
 from alembic import op
 
 revision = "0080"
-down_revision = "0078"
+down_revision = "0079"
 branch_labels = None
 depends_on = None
 

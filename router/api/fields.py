@@ -47,6 +47,7 @@ from store.ids import (
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
+    OutsideIdentityId,
     PasskeyId,
     PersonId,
     PortalLinkId,
@@ -252,6 +253,7 @@ MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+OutsideIdentityIdText: TypeAlias = Annotated[OutsideIdentityId, _id(OutsideIdentityId)]
 PasskeyIdText: TypeAlias = Annotated[PasskeyId, _id(PasskeyId)]
 PersonIdText: TypeAlias = Annotated[PersonId, _id(PersonId)]
 SessionIdText: TypeAlias = Annotated[SessionId, _id(SessionId)]

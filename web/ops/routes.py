@@ -1,5 +1,9 @@
 """The rows of the operations console in the table of all pages. What reads is for all operators; writes are fresh."""
 
+from collections.abc import Mapping
+
+import msgspec
+
 from router.identity.members import Role
 from web.ops import (
     account,
@@ -17,6 +21,10 @@ from web.ops import (
     license,
     license_writes,
     licenses,
+    model,
+    model_entries,
+    model_writes,
+    models,
     overview,
     price_impact,
     prices,
@@ -32,6 +40,8 @@ from web.ops import (
 from web.ops.write import Write
 from web.route import STAFF, PageFunction, Route, Who
 
+MODEL = "/ops/models/{owner}/{name}"
+TEXT_BYTES_MAX = 256 * 1024
 OPERATORS = frozenset({Role.OPS})
 FINANCE = frozenset({Role.FINANCE_ADMIN})
 
@@ -46,6 +56,16 @@ def _form(path: str, show: PageFunction, act: PageFunction, roles: frozenset[Rol
 
 def _write(path: str, write: Write, roles: frozenset[Role] = OPERATORS) -> Route:
     return _form(path, write.show, write.act, roles)
+
+
+def _records(part: str, writes: Mapping[str, Write]) -> tuple[Route, ...]:
+    """What is done with the records of a list of a model; their forms hold long texts twice: now, and as read."""
+    one = f"{MODEL}/{part}/{{place}}"
+    paths = {"new": f"{MODEL}/{part}/new", "edit": one, "withdraw": f"{one}/withdraw"}
+    return tuple(
+        msgspec.structs.replace(_write(path, writes[action]), body_bytes_max=TEXT_BYTES_MAX)
+        for action, path in paths.items()
+    )
 
 
 OPS: tuple[Route, ...] = (
@@ -64,6 +84,15 @@ OPS: tuple[Route, ...] = (
     _read("/ops/endpoints/{endpoint}", endpoint.show),
     _read("/ops/spaces", spaces.show),
     _read("/ops/spaces/{space:path}", spaces.show_one),
+    _read("/ops/models", models.show),
+    _write("/ops/models/new", model_writes.NEW),
+    _read(MODEL, model.show),
+    _write(f"{MODEL}/edit", model_writes.EDIT),
+    *(_write(f"{MODEL}/{action}", write) for action, write in model_writes.MOVES.items()),
+    *(_write(f"{MODEL}/{part}", write) for part, write in model_entries.SINGLES.items()),
+    *_records("facts", model_entries.STATEMENTS),
+    *_records("texts", model_entries.TEXTS),
+    *_records("benchmarks", model_entries.BENCHMARKS),
     _read("/ops/licenses", licenses.show),
     _write("/ops/licenses/{model:path}/claim", license_writes.CLAIM),
     _write("/ops/licenses/{model:path}/resolve", license_writes.RESOLVE),

@@ -16,6 +16,7 @@ from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
 from router.api.admin.closing import operations as closing
 from router.api.admin.contracts import operations as contracts
+from router.api.admin.corrections import operations as corrections
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
@@ -71,7 +72,7 @@ _nouns = (
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
-    *(reconciliations, differences, invoice_maps, provider_invoices, meter_mirrors),
+    *(reconciliations, differences, corrections, invoice_maps, provider_invoices, meter_mirrors),
     *(mails, stopped_addresses, incidents, queues, jobs),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
