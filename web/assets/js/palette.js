@@ -16,7 +16,7 @@ function build() {
   document.body.append(dialog);
   input.addEventListener("input", find);
   dialog.addEventListener("keydown", move);
-  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
+  dialog.addEventListener("click", (event) => event.target === dialog && shut());
 }
 
 async function find() {
@@ -35,13 +35,19 @@ async function find() {
   }
 }
 
+// What a closed dialog had in focus keeps it until the next frame: a key pressed before then would be taken as typed.
+function shut() {
+  document.activeElement.blur();
+  dialog.close();
+}
+
 function move(event) {
   const links = [...list.querySelectorAll("a")];
   const at = links.indexOf(document.activeElement);
   if (event.key === "Enter" && event.target === input) links[0]?.click();
   else if (event.key === "ArrowDown") (links[at + 1] ?? links[0])?.focus();
   else if (event.key === "ArrowUp") (links[at - 1] ?? input).focus();
-  else if (event.key === "Escape") dialog.close();
+  else if (event.key === "Escape") shut();
   else return;
   event.preventDefault();
 }
