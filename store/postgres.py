@@ -149,7 +149,7 @@ class Database:
             async with self.engine.connect() as connection:
                 await self._begin_reading(connection)
                 if snapshot:
-                    connection = await connection.execution_options(isolation_level="REPEATABLE READ")
+                    connection = await connection.execution_options(isolation_level="REPEATABLE READ")  # noqa: PLW2901
                 yield connection
             return
         async with self.engine.begin() as connection:
