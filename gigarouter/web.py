@@ -1,5 +1,7 @@
 """The process of the pages: wires its collaborators, listens, and on SIGTERM finishes the pages in flight."""
 
+import os
+
 import uvloop
 
 from gigarouter import telemetry
@@ -13,10 +15,13 @@ from web.app import WebApp
 from web.routes import ROUTES
 
 DRAIN_S = 5.0
+# Pages give way to calls where they share a machine, as rendering and checking of documents do.
+NICENESS = 10
 
 
 def run(settings: Settings) -> None:
     """Answer until SIGTERM or SIGINT. Raises CannotStart before the port opens."""
+    os.nice(NICENESS)
     uvloop.run(_run(settings))
 
 
