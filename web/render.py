@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from router.catalogue.values import CatalogueRow
 from web.answers import Page
@@ -33,10 +33,18 @@ def visible(value: object) -> object:
     return value
 
 
+_CODE = re.compile("`([^`]+)`")
+
+
 @lru_cache(maxsize=2000)
 def _markdown(text: str) -> Markup:
     """Markdown as HTML; hidden characters are shown before, since what is rendered is markup already."""
     return render_markdown(str(visible(text)))
+
+
+def coded(text: str) -> Markup:
+    """A sentence of ours in which what stands between backticks is code, as programs are told it."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - it is escaped before
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -52,6 +60,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso": times.iso,
     "drawn": chart.draw,
     "markdown": _markdown,
+    "coded": coded,
 }
 
 
