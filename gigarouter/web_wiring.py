@@ -142,6 +142,7 @@ def _router_context(settings: Settings, db: Database, refresher: Refresher) -> R
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         second_person=settings.second_person_limits(),
+        free_credit=settings.free_credit(),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
     )

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from web.faults import InvalidInput
+from web.faults import InvalidInput, PageFault
 
 T = TypeVar("T", bound=msgspec.Struct)
 Pairs = tuple[tuple[str, str], ...]
@@ -33,6 +33,20 @@ def read_pairs(data: bytes, what: str = "address") -> Pairs:
             raise InvalidInput(f"The {what} has a NUL character.")
     # Browsers send line ends of text as CR LF.
     return tuple((name, value.replace("\r\n", "\n")) for name, value in pairs)
+
+
+def too_large(data: bytes, bytes_max: int) -> PageFault:
+    """The fault of a form that is larger than ``bytes_max``, with its longest field where it can be read."""
+    try:
+        name, value = max(read_pairs(data, "form"), key=lambda pair: len(pair[1]))
+    except (InvalidInput, ValueError):
+        longest = ""
+    else:
+        longest = f" Its longest field, {shown(name)}, has {len(value):,} characters."
+    sentence = f"The form is larger than {bytes_max:,} bytes, and nothing was done.{longest}"
+    return PageFault(
+        413, "body_too_large", sentence, remedy="Go back, where what you typed still stands, and shorten it."
+    )
 
 
 def read_query(data: bytes) -> Pairs:

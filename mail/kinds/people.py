@@ -100,3 +100,31 @@ class SessionStarted(Mail, frozen=True, kw_only=True):
     @override
     def link(self, account: str) -> str:
         return "/me/sessions"
+
+
+class OwnDataReady(Mail, frozen=True, kw_only=True):
+    """The archive of all that the account has, ``ordered`` then, can be fetched by its owners ``until`` then."""
+
+    kind: ClassVar[str] = "own_data_ready"
+    useful_for: ClassVar[timedelta] = timedelta(days=3)
+
+    ordered: datetime
+    until: datetime
+
+    @override
+    def link(self, account: str) -> str:
+        return f"/accounts/{account}/data"
+
+
+class OwnDataFailed(Mail, frozen=True, kw_only=True):
+    """The archive that was ``ordered`` then could not be written. ``reason``: why, in a sentence."""
+
+    kind: ClassVar[str] = "own_data_failed"
+    useful_for: ClassVar[timedelta] = timedelta(days=3)
+
+    ordered: datetime
+    reason: str
+
+    @override
+    def link(self, account: str) -> str:
+        return f"/accounts/{account}/data"

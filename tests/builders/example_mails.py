@@ -1,6 +1,6 @@
 """One mail of each kind, and how a mail of it is stored."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import mail.kinds as k
@@ -26,6 +26,8 @@ EXAMPLES: tuple[Mail, ...] = (
     k.PasskeyAdded(name="Ann's laptop", at=AT, device="Firefox on Linux", place="Berlin, DE"),
     k.PasskeyRemoved(name="Ann's laptop", at=AT),
     k.SessionStarted(at=AT, method="a code by e-mail", device="Chrome on Android", place="Osaka, JP"),
+    k.OwnDataReady(ordered=AT, until=AT + timedelta(days=3)),
+    k.OwnDataFailed(ordered=AT, reason="The disk is full."),
     k.KeyCreated(**KEY, by="ann@acme.example"),
     k.KeyRotated(**KEY, by="ann@acme.example", old_until=AT),
     k.KeyExpiring(**KEY, at=AT),

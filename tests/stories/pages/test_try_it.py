@@ -19,7 +19,7 @@ from router.identity.people.people import ensure_person
 from router.identity.people.sessions import open_session
 from router.identity.people.values import Method, Place
 from store.embedded import Embedded
-from store.ids import KeyId, wire
+from store.ids import AccountId, KeyId, new_id, wire
 from tests.builders.database import NON_COMMERCIAL, DatabaseBuilder
 from tests.builders.settings import settings_of
 from tests.harness.browser import Site, Window, a_site, a_window
@@ -324,6 +324,33 @@ async def test_keys_of_others_and_keys_that_stopped_are_not_offered_and_sent_all
         assert (await reader(pages, viewer).get(form.path)).status_code == status
     stranger = reader(pages, a_member(shop.poor, now=pages.now))
     assert (await stranger.post(form.path, data=form.fields)).status_code == 404
+
+
+async def test_a_member_of_several_accounts_chooses_account_and_key_in_the_form(shop: Shop, site: Site) -> None:
+    both = a_member(shop.account, now=site.pages.now)
+    poor = a_member(shop.poor, Role.DEVELOPER, now=site.pages.now).memberships[0]
+    money = a_member(shop.poor, Role.FINANCE, now=site.pages.now)
+    both = msgspec.structs.replace(
+        both, memberships=(*both.memberships, msgspec.structs.replace(poor, account_name="Poor"))
+    )
+    client = reader(site.pages, both)
+    await client.get(f"/models/{MODEL}")
+    with site.pages.counted() as statements:
+        page = await client.get(f"/models/{MODEL}")
+    assert len(statements) <= STATEMENTS_MAX
+    found = re.findall(r'<optgroup label="(\w+)">(.*?)</optgroup>', page.text, re.DOTALL)
+    keys = {name: re.findall(r'value="(key_\w+)"', options) for name, options in found}
+    assert wire(KeyId, shop.live) in keys["Acme"]
+    assert keys["Poor"] == [wire(KeyId, shop.poor_key)]
+    form = Form(site.pages, shop.account, both)
+    fields = (await form.open(shop.live)).fields | {"act": "cost"}
+    for account, key in ((shop.account, shop.live), (shop.poor, shop.poor_key), (shop.account, KeyId(new_id()))):
+        led = await client.post("/me/try", data=fields | {"key_id": wire(KeyId, key)})
+        assert (led.status_code, led.headers["location"]) == (307, f"/accounts/{wire(AccountId, account)}/try")
+    priced = await client.post("/me/try", data=fields, follow_redirects=True)
+    assert (priced.status_code, "What it costs" in priced.text) == (200, True)
+    # Whoever handles money alone tries nothing, and is led to no account.
+    assert (await reader(site.pages, money).post("/me/try", data=fields)).status_code == 404
 
 
 async def test_a_person_is_limited_for_an_hour_and_pages_without_the_api_say_how_to_call(
