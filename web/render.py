@@ -3,6 +3,7 @@
 Texts come from outside: control and bidirectional characters in them are shown as signs and change nothing else.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
