@@ -9,7 +9,7 @@ from web.public.documentation.articles import ARTICLES
 from web.public.documentation.reference import operations
 from web.request import PageRequest
 
-PUBLIC = ("/models", "/pricing", "/docs", "/docs/errors", "/docs/api")
+PUBLIC = ("/models", "/compare", "/status", "/pricing", "/docs", "/docs/errors", "/docs/api")
 # Pages of persons answer nobody; here so that nobody tries.
 NOT_FOR_ROBOTS = ("/accounts/", "/device", "/finance", "/invitations/", "/me", "/ops", "/sign-in")
 FOR_A_WHILE = "public, max-age=300"
@@ -47,7 +47,7 @@ async def show_llms(request: PageRequest) -> File:
         "## Documentation",
         "",
         *(f"- [{one.title}]({base}/docs/{one.slug}): {one.about}" for one in ARTICLES),
-        f"- [Errors]({base}/docs/errors): every code, and whether the same call can pass again",
+        f"- [Errors]({base}/docs/errors): Every code, and whether the same call can pass again.",
         "",
         "## Models",
         "",
