@@ -24,7 +24,6 @@ from gigarouter.schema import migrate
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages
 from router.identity.members import Role
-from store.copy_out import copy_csv
 from store.embedded import Embedded
 from store.ids import AccountId, KeyId, new_id, wire
 from store.postgres import Database
@@ -132,7 +131,11 @@ async def _measure(url: str, secret_key: str, large: AccountId, small: AccountId
 
         async def bare() -> float:
             began = time.perf_counter()
-            await copy_csv(context.reads.db, f"{COPIED} WHERE account_id = $1", large, take=_drop, within_s=300)
+            connection = await context.reads.db.connect(command_timeout_s=300)
+            await connection.copy_from_query(
+                f"{COPIED} WHERE account_id = $1", large, output=_drop, format="csv", header=True
+            )
+            await connection.close()
             return (time.perf_counter() - began) * 1000
 
         ours, theirs = [], []

@@ -12,7 +12,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import sealed_usage
-from billing.ledger import unbalanced_entries
 from billing.projection import Projection
 from billing.reaper import accounts_in_redis, count_overdue, mismatches
 from billing.seal import last_batch, verify
@@ -112,10 +111,22 @@ _FREQUENT = """
         min(account_id::text) FILTER (WHERE posted_nano <> posted) AS drifted_account,
         count(*) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted,
         min(account_id::text) FILTER (WHERE kind = 'customer_credit' AND posted_nano <> granted) AS ungranted_account,
-        count(*) FILTER (WHERE kind = 'customer_overdraft' AND posted_nano < 0 AND granted > 0
-            AND (granted > given OR posted_nano + debt_beyond_usage(account_id) < 0)) AS indebted,
-        (SELECT count(*) FROM usage_events_default) AS strays
+        count(*) FILTER (WHERE {indebted}) AS indebted,
+        min(account_id::text) FILTER (WHERE {indebted}) AS indebted_account,
+        (SELECT count(*) FROM usage_events_default) AS strays,
+        (SELECT min(request_id::text) FROM usage_events_default) AS stray
     FROM balances
+"""
+_INDEBTED = """
+    kind = 'customer_overdraft' AND posted_nano < 0 AND granted > 0
+        AND (granted > given OR posted_nano + debt_beyond_usage(account_id) < 0)
+"""
+# Read where the sum is not zero: which entry it is, unless that is sealed.
+_OFF = """
+    SELECT min(id::text) FROM (
+        SELECT e.id FROM entries e JOIN postings p ON p.entry_id = e.id
+        WHERE {tail} GROUP BY 1 HAVING sum(p.amount_nano) <> 0
+    ) unbalanced
 """
 # What is posted to one ledger account, in the same way.
 _POSTED_TO = """
@@ -135,24 +146,46 @@ _SEALED_SUMS = text("""
         WHERE coalesce(e.xact, '0') > coalesce(CAST(CAST(:xact AS text) AS xid8), '0')
             OR (coalesce(e.xact, '0') = coalesce(CAST(CAST(:xact AS text) AS xid8), '0') AND e.id > :entry) GROUP BY 1
     )
-    SELECT count(*) FROM all_postings a LEFT JOIN tail t ON t.id = a.id LEFT JOIN sealed_balances s
-        ON s.ledger_account_id = a.id
+    SELECT count(*) AS wrong, min(concat_ws(' of acct_', concat_ws(' ', l.kind, nullif(l.detail, '')),
+        replace(l.account_id::text, '-', ''))) AS such
+    FROM all_postings a JOIN ledger_accounts l ON l.id = a.id LEFT JOIN tail t ON t.id = a.id
+    LEFT JOIN sealed_balances s ON s.ledger_account_id = a.id
     WHERE a.amount <> coalesce(t.amount, 0) + coalesce(s.amount_nano, 0)
 """)
-# Usage of before there were periods says nothing of gifts; its entries may have calls of two months.
+# Usage of before there were periods says nothing of gifts; its entries may have calls of two months. By account, so
+# that two wrongs of a month do not make one right.
 _USAGE_IS_LEDGER = text("""
     WITH used AS (
-        SELECT date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS period, sum(cost_nano) AS amount
-        FROM usage_events WHERE entry_id IS NOT NULL AND promotional_nano IS NOT NULL GROUP BY 1
+        SELECT account_id, date_trunc('month', occurred_at AT TIME ZONE 'UTC')::date AS period,
+            sum(cost_nano) AS amount, sum(promotional_nano) AS promotional, sum(coalesce(goodwill_nano, 0)) AS goodwill,
+            sum(provider_cost_nano) AS cost
+        FROM usage_events WHERE entry_id IS NOT NULL AND promotional_nano IS NOT NULL GROUP BY 1, 2
     ), booked AS (
-        SELECT coalesce(late.call_period, e.period) AS period, sum(p.amount_nano) AS amount
+        SELECT e.account_id, coalesce(late.call_period, e.period) AS period,
+            sum(p.amount_nano) FILTER (WHERE l.kind <> 'provider_cost') AS amount,
+            sum(p.amount_nano) FILTER (WHERE l.kind = 'promotional_contra') AS promotional,
+            sum(p.amount_nano) FILTER (WHERE l.kind = 'goodwill_expense') AS goodwill,
+            -sum(p.amount_nano) FILTER (WHERE l.kind = 'provider_cost') AS cost
         FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
         LEFT JOIN late_entries late ON late.entry_id = e.id
         WHERE e.kind = 'usage' AND e.period IS NOT NULL
-            AND l.kind IN ('revenue', 'promotional_contra', 'goodwill_expense') GROUP BY 1
+            AND l.kind IN ('revenue', 'promotional_contra', 'goodwill_expense', 'provider_cost') GROUP BY 1, 2
+    ), pairs AS (
+        SELECT account_id, period, coalesce(u.amount, 0) <> coalesce(b.amount, 0) AS usage,
+            coalesce(u.promotional, 0) <> coalesce(b.promotional, 0)
+                OR coalesce(u.goodwill, 0) <> coalesce(b.goodwill, 0) AS gifts,
+            coalesce(u.cost, 0) <> coalesce(b.cost, 0) AS cost
+        FROM used u FULL JOIN booked b USING (account_id, period)
     )
-    SELECT to_char(period, 'YYYY-MM') AS month FROM used FULL JOIN booked USING (period)
-    WHERE coalesce(used.amount, 0) <> coalesce(booked.amount, 0) ORDER BY 1
+    SELECT to_char(period, 'YYYY-MM') || ' of acct_' || replace(account_id::text, '-', '') || ' ('
+        || concat_ws(', ', CASE WHEN usage THEN 'usage' END, CASE WHEN gifts THEN 'gifts' END,
+            CASE WHEN cost THEN 'cost of providers' END) || ')' AS what
+    FROM pairs WHERE usage OR gifts OR cost ORDER BY period, account_id LIMIT 1000
+""")
+_UNBALANCED = text("""
+    SELECT count(*), min(entry_id::text) FROM (
+        SELECT entry_id FROM postings GROUP BY entry_id HAVING sum(amount_nano) <> 0
+    ) unbalanced
 """)
 _RECORD = text("""
     INSERT INTO book_checks AS b (name, wrong, message) VALUES (:name, :wrong, :message)
@@ -169,7 +202,7 @@ _DIFFERENCES = text("""
     FROM differences WHERE gone_at IS NULL AND resolved_at IS NULL
 """)
 # A series counts from 1, and has as many documents as its last number says.
-_GAPS = text("""
+GAPS = text("""
     SELECT coalesce(s.seller, d.seller) || ' ' || coalesce(s.series, d.series) AS series
     FROM document_series s FULL JOIN (
         SELECT seller, series, count(*) AS documents, max(number) AS highest FROM documents GROUP BY 1, 2
@@ -183,16 +216,31 @@ async def check_frequently(db: Database) -> list[Finding]:
     """Check what Postgres has, in one snapshot."""
     async with db.transaction(snapshot=True) as tx:
         tail, position = await _unsealed(tx)
-        found = (await tx.execute(text(_FREQUENT.format(tail=tail)), position)).one()
+        frequent = text(_FREQUENT.format(tail=tail, indebted=_INDEBTED))
+        found = (await tx.execute(frequent, position)).one()
+        off = await tx.scalar(text(_OFF.format(tail=tail)), position) if found.off else None
         months = await sealed_usage.differences(tx)
         different = (await tx.execute(_DIFFERENCES)).one()
         behind_s = int(await tx.scalar(text(_BEHIND.format(tail=tail)), position) or 0)
     return [
-        Finding(Check.SUM_ZERO, abs(int(found.off)), "the ledger's postings do not sum to zero, by so many nano-USD"),
-        Finding(Check.CREDIT_IS_POSTINGS, found.drifted, f"accounts such as {_account(found.drifted_account)}"),
-        Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_account(found.ungranted_account)}"),
-        Finding(Check.DEBT_HAS_NO_CREDIT, found.indebted, "accounts owe and have credit that pays it"),
-        Finding(Check.USAGE_IN_MONTHS, found.strays, "usage events are in no month"),
+        Finding(
+            Check.SUM_ZERO,
+            abs(int(found.off)),
+            "the ledger's postings do not sum to zero, by so many nano-USD: "
+            + (
+                f"entries such as {_named('entry', off)}" if off else "what is sealed, see sealed_sums, entries_balance"
+            ),
+        ),
+        Finding(Check.CREDIT_IS_POSTINGS, found.drifted, f"accounts such as {_named('acct', found.drifted_account)}"),
+        Finding(Check.CREDIT_IS_GRANTS, found.ungranted, f"accounts such as {_named('acct', found.ungranted_account)}"),
+        Finding(
+            Check.DEBT_HAS_NO_CREDIT,
+            found.indebted,
+            f"accounts owe and have credit that pays it, such as {_named('acct', found.indebted_account)}",
+        ),
+        Finding(
+            Check.USAGE_IN_MONTHS, found.strays, f"usage events are in no month, such as {_named('req', found.stray)}"
+        ),
         *_of_months(months, different.billed),
         Finding(
             Check.DIFFERENCES_RESOLVED,
@@ -238,14 +286,18 @@ async def check_redis(
     """Check what Redis has; an account is wrong that was ``before``, too. Returns the accounts that differ now."""
     differing = {found.account_id for found in await mismatches(db, projection)}
     wrong = differing & before
-    overdue, due_ms = 0, int((db.clock.now().timestamp() - OVERDUE_S) * 1000)
+    overdue: dict[AccountId, int] = {}
+    due_ms = int((db.clock.now().timestamp() - OVERDUE_S) * 1000)
     assert projection.redis is not None
     async for account_id in accounts_in_redis(projection):
-        overdue += await count_overdue(projection, account_id, due_ms)
-    accounts = f"accounts such as {wire(AccountId, min(wrong))}" if wrong else ""
+        if holds := await count_overdue(projection, account_id, due_ms):
+            overdue[account_id] = holds
+    accounts, holders = (
+        f"of accounts such as {wire(AccountId, min(found))}" if found else "" for found in (wrong, overdue)
+    )
     findings = [
-        Finding(Check.REDIS_IS_POSTGRES, len(wrong), accounts),
-        Finding(Check.HOLDS_NOT_OVERDUE, overdue, "holds"),
+        Finding(Check.REDIS_IS_POSTGRES, len(wrong), f"credit {accounts}"),
+        Finding(Check.HOLDS_NOT_OVERDUE, sum(overdue.values()), f"holds {holders}"),
     ]
     return findings, differing
 
@@ -255,15 +307,19 @@ async def check_all(db: Database) -> list[Finding]:
     async with db.transaction(snapshot=True) as tx:
         head = await last_batch(tx)
         position = {"xact": head.last_xact if head else None, "entry": head.last_entry if head else _NIL}
-        sealed = await tx.scalar(_SEALED_SUMS, position)
-        unbalanced = await unbalanced_entries(tx)
+        sealed = (await tx.execute(_SEALED_SUMS, position)).one()
+        unbalanced, entry = (await tx.execute(_UNBALANCED)).one()
         months = list((await tx.execute(_USAGE_IS_LEDGER)).scalars())
         gaps = await gaps_in_numbers(tx)
         chain = await verify(tx)
     return [
-        Finding(Check.SEALED_SUMS, int(sealed or 0), "ledger accounts whose sealed sum is not that of their postings"),
-        Finding(Check.ENTRIES_BALANCE, unbalanced, "entries do not sum to zero"),
-        Finding(Check.USAGE_IS_LEDGER, len(months), f"months: {', '.join(months[:12])}"),
+        Finding(
+            Check.SEALED_SUMS,
+            int(sealed.wrong),
+            f"ledger accounts whose sealed sum is not that of their postings, such as {sealed.such}",
+        ),
+        Finding(Check.ENTRIES_BALANCE, unbalanced, f"entries do not sum to zero, such as {_named('entry', entry)}"),
+        Finding(Check.USAGE_IS_LEDGER, len(months), f"accounts' months: {', '.join(months[:12])}"),
         Finding(Check.NUMBERS_WITHOUT_GAP, len(gaps), f"series of documents with a gap: {', '.join(gaps[:12])}"),
         Finding(Check.CHAIN_WHOLE, int(chain.wrong_batch is not None), f"batch {chain.wrong_batch}: {chain.message}"),
     ]
@@ -271,7 +327,7 @@ async def check_all(db: Database) -> list[Finding]:
 
 async def gaps_in_numbers(tx: AsyncConnection) -> list[str]:
     """The series of documents, each with its seller, that lack a number or have one too many."""
-    return list((await tx.execute(_GAPS)).scalars())
+    return list((await tx.execute(GAPS)).scalars())
 
 
 async def record(tx: AsyncConnection, findings: list[Finding]) -> None:
@@ -296,5 +352,6 @@ async def read_results(tx: AsyncConnection) -> list[Result]:
     ]
 
 
-def _account(text_id: str | None) -> str:
-    return "" if text_id is None else f"acct_{text_id.replace('-', '')}"
+def _named(prefix: str, text_id: str | None) -> str:
+    """An id that Postgres gave as text, as it is on the wire."""
+    return "" if text_id is None else f"{prefix}_{text_id.replace('-', '')}"

@@ -5,7 +5,7 @@ waits for those refunds and for calls in flight, takes what is left of the credi
 documents stay.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 from sqlalchemy import text
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.admission import Admission
 from billing.chart import LedgerKind
+from billing.contracts.minimums import list_uncharged
 from billing.debt import lock_credit, read_debt
 from billing.generation import Generation
 from billing.ledger import Posting, post
@@ -36,6 +37,14 @@ _OPEN = text("""
     SELECT 'invoice ' || r.source_ref || ' is not paid' AS what FROM receivables r WHERE r.account_id = :account
         AND r.total_nano >
             (SELECT coalesce(sum(p.amount_nano), 0) FROM receivable_payments p WHERE p.receivable_id = r.id)
+    UNION ALL SELECT 'more was paid of invoice ' || r.source_ref || ' than it demands: pay it back, then'
+            || ' `receivables pay-back`' FROM receivables r WHERE r.account_id = :account
+        AND r.total_nano <
+            (SELECT coalesce(sum(p.amount_nano), 0) FROM receivable_payments p WHERE p.receivable_id = r.id)
+    UNION ALL SELECT 'contract_' || replace(c.id::text, '-', '') || ' promises a minimum or a commitment: end it first'
+        FROM contracts c WHERE c.account_id = :account AND (c.minimum_nano IS NOT NULL OR c.commitment_nano IS NOT NULL)
+            AND coalesce(c.until, 'infinity') > now()
+            AND NOT EXISTS (SELECT FROM contract_ends e WHERE e.contract_id = c.id AND e.until <= now())
     UNION ALL SELECT 'a payment is under way: top-up ' || 'topup_' || replace(id::text, '-', '') FROM topups
         WHERE account_id = :account AND status IN ('processing', 'review')
     UNION ALL SELECT 'a page to pay on is open, which ends within a day: top-up topup_' || replace(id::text, '-', '')
@@ -98,10 +107,13 @@ async def read_leftover(tx: AsyncConnection, account_id: AccountId) -> Leftover:
     return Leftover(NanoUSD(row.purchased), NanoUSD(row.given), await read_debt(tx, account_id))
 
 
-async def read_obstacles(tx: AsyncConnection, account_id: AccountId, held: NanoUSD) -> list[str]:
+async def read_obstacles(tx: AsyncConnection, account_id: AccountId, held: NanoUSD, now: datetime) -> list[str]:
     """Why an account cannot be closed now, a sentence each; ``held`` is what calls in flight hold of its credit."""
     found = [f"calls in flight hold {to_usd(held)} USD: stop them, or wait until they end"] if held else []
     found += (await tx.execute(_OPEN, {"account": account_id})).scalars().all()
+    before = (now.astimezone(UTC).date().replace(day=1) - timedelta(days=1)).replace(day=1)
+    if await list_uncharged(tx, before, account_id):
+        found.append(f"what a contract's minimum adds to {before:%Y-%m} is not charged yet: wait an hour")
     exposure = await read_exposure(tx, account_id)
     if unbilled := exposure.drawn + exposure.unbilled:
         found.append(f"{to_usd(unbilled)} USD of the credit line were used and are on no invoice")

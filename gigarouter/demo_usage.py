@@ -1,8 +1,8 @@
 """Makes two accounts with a month of made-up usage, for `up --demo-usage`: pages then have something to show.
 
 The calls are invented and their charges are not: each goes through the ledger as any call's does, so that every figure
-adds up, and is in the log of calls (:mod:`gigarouter.demo_calls`). Made once; the next start finds the accounts and
-leaves them as they are.
+adds up, and is in the log of calls (:mod:`gigarouter.demo_calls`). Credit is given before it is used. Made once; the
+next start finds the accounts and leaves them as they are.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from sqlalchemy import text
 from billing.accounts import find_account
 from billing.credits import GrantKind
 from billing.money import NanoUSD, cost_ceil
+from billing.periods import is_open
 from billing.prices import list_prices
 from gigarouter.demo import ACTOR, MODEL, PRICE_NANO_PER_MTOK
 from gigarouter.demo_calls import DemoCall, DemoSeller, write_calls
@@ -104,7 +105,10 @@ async def _seller(db: Database) -> _Seller:
 async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random) -> None:
     async def command(work: UnitOfWork) -> tuple[AccountId, list[KeyId]]:
         account = await open_account(work, wanted.name)
-        await give_credit(work, account.id, CREDIT, GrantKind.PROMOTIONAL, source=f"demo:{wanted.name}")
+        source, before = f"demo:{wanted.name}", work.now - timedelta(days=DAYS, hours=1)
+        # A database whose last month is closed has the credit in this one, and so have those calls their booking.
+        given = before if await is_open(work.connection, before.date().replace(day=1)) else None
+        await give_credit(work, account.id, CREDIT, GrantKind.PROMOTIONAL, source=source, granted_at=given)
         await add_member(work, account.id, PERSON, wanted.role, "Demo")
         keys = [await create_key(work, account.id, KeySpec(name=name), is_mailed=False) for name, _ in wanted.keys]
         return account.id, [key.view.id for key in keys]

@@ -115,10 +115,17 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
         default_factory=_default_config_dir,
         description="Folder in which `gigarouter login` keeps the key of this machine.",
     )
+    monthly_documents: bool = Field(
+        default=True, description="`jobs` asks for each account's invoice or statement an hour after a month's end."
+    )
     exports_dir: Path | None = Field(
         default=None,
         description="Folder of the files of exports, which `serve` and `jobs` both reach; by default `exports` in "
         "GIGAROUTER_DATA_DIR.",
+    )
+    ledger_archives_dir: Path | None = Field(
+        default=None,
+        description="Folder of the files of months put away, for `jobs`: customers' archives have them, too.",
     )
     exports_bytes_max: int = Field(
         default=10 * 1024 * 1024 * 1024,

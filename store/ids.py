@@ -57,6 +57,7 @@ SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 IncidentId = NewType("IncidentId", UUID)
+IncidentUpdateId = NewType("IncidentUpdateId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
 AccountViewId = NewType("AccountViewId", UUID)
 OutsideIdentityId = NewType("OutsideIdentityId", UUID)
@@ -112,6 +113,7 @@ PREFIXES: dict[object, str] = {
     InvitationId: "invite",
     EvidenceId: "evidence",
     IncidentId: "incident",
+    IncidentUpdateId: "update",
     AccountViewId: "view",
     OutsideIdentityId: "identity",
 }

@@ -1,5 +1,6 @@
 """Reads queries, forms and cookies: bounded, strict, and with a sentence for whatever cannot be read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, TypeVar, get_origin
@@ -90,15 +91,35 @@ def _fault_of(fault: msgspec.ValidationError) -> InvalidInput:
     if message.startswith("Object missing required field"):
         name = message.split("`")[1]
         return InvalidInput(f"The field {name} is missing.", name)
-    sentence = message.replace("`", "").removeprefix("Expected ")
-    sentence = sentence.partition(", got")[0]
     if message.startswith("Invalid enum value"):
         return InvalidInput(f"The field {name} has none of the values that it can have.", name)
-    return InvalidInput(f"The field {name} has to be another: {WORDS.get(sentence, sentence)}.", name)
+    return InvalidInput(f"The field {name} has to be another: {_wanted(message)}.", name)
 
 
 # msgspec's words -> a person's.
-WORDS = {"int": "a whole number", "float": "a number", "bool": "yes or no", "date": "a day, as 2027-01-31"}
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "yes or no",
+    "str": "a text",
+    "date": "a day, as 2027-01-31",
+    "datetime": "a time, as 2027-01-31T09:30:00Z",
+}
+_BOUND = re.compile(r"(?P<type>\w+)(?P<length> of length)? (?P<sign>[<>]=?) (?P<bound>\S+)")
+_SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+
+def _wanted(message: str) -> str:
+    """What a field wants instead, of msgspec's sentence: ``Expected `int` >= 0`` -> ``a whole number, at least 0``."""
+    wanted = message.replace("`", "").removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
+    if wanted.startswith("Invalid RFC3339"):
+        return WORDS["date" if "date" in wanted and "datetime" not in wanted else "datetime"]
+    bound = _BOUND.fullmatch(wanted)
+    if bound is None:
+        return WORDS.get(wanted, "a text of another form")
+    number = f"{float(bound['bound']):,.16g}"
+    unit = " characters" if bound["length"] else ""
+    return f"{WORDS.get(bound['type'], 'a value')}, {_SIGNS[bound['sign']]} {number}{unit}"
 
 
 def read_cookies(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:

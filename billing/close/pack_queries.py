@@ -2,6 +2,8 @@
 
 from sqlalchemy import text
 
+from billing.books import GAPS
+
 _SINCE = "(e.xact IS NULL OR e.xact >= CAST(CAST(:since AS text) AS xid8))"
 SINCE = text("""
     SELECT last_xact::text FROM sealed_batches WHERE sealed_at < :before ORDER BY number DESC LIMIT 1
@@ -55,7 +57,7 @@ USED = text(f"""
     WHERE l.booked_period = :period GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """)  # noqa: S608
 OTHER_REVENUE = text(f"""
-    SELECT sum(p.amount_nano) FROM entries e JOIN postings p ON p.entry_id = e.id
+    SELECT sum(p.amount_nano) AS amount FROM entries e JOIN postings p ON p.entry_id = e.id
     JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'revenue'
     WHERE {_SINCE} AND e.period = :period AND e.kind <> 'usage'
 """)  # noqa: S608
@@ -156,3 +158,17 @@ LATE = text("""
         AND u.occurred_at < (l.call_period + interval '1 month') AT TIME ZONE 'UTC'
     WHERE l.call_period = :period OR l.booked_period = :period GROUP BY 1, 2 ORDER BY 1, 2
 """)
+# By the names under which ``pack_tables`` and ``pack_checks`` have their rows, in the order in which they are read.
+QUERIES = {
+    "trial": TRIAL,
+    "used": USED,
+    "other": OTHER_REVENUE,
+    "deferred": DEFERRED,
+    "aged": AGED,
+    "receivable": RECEIVABLE,
+    "late": LATE,
+    "head": HEAD,
+    "tax": TAX,
+    "register": REGISTER,
+    "gaps": GAPS,
+}

@@ -62,6 +62,10 @@ class OrderChanged(ValueError):
     """The idempotency key belongs to another order."""
 
 
+class AccountIsClosed(ValueError):
+    """A closed account buys nothing."""
+
+
 class TooManyOpen(ValueError):
     """So many pages of the account are open that no other is made."""
 
@@ -71,7 +75,7 @@ _ORDER = text("""
     VALUES (:id, :account, :key, :amount, :save_card, :actor)
     ON CONFLICT (account_id, idempotency_key) DO NOTHING RETURNING id
 """)
-_LOCK_ACCOUNT = text("SELECT FROM accounts WHERE id = :account FOR NO KEY UPDATE")
+_LOCK_ACCOUNT = text("SELECT status = 'closed' FROM accounts WHERE id = :account FOR NO KEY UPDATE")
 _OPEN = text(
     "SELECT count(*) FROM topups WHERE account_id = :account AND status IN ('new', 'open')"
     " AND NOT is_recharge AND created_at > now() - interval '1 day'"
@@ -83,25 +87,24 @@ _COLUMNS = {
     "charge": "charge_id = :value",
 }
 _BY_KEY = text("SELECT * FROM topups WHERE account_id = :account AND idempotency_key = :key")
-_LIST = "SELECT * FROM topups WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
-_SEARCHED = Searched(
-    "concat_ws(' ', 'topup_' || replace(id::text, '-', ''), session_id, intent_id, charge_id, problem, actor)",
-    ("amount_cents", "paid_cents"),
-    "created_at",
-)
+_LIST = "SELECT * FROM topups listed WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+_SEARCHED = Searched("topup", "uuid", "created_at")
 
 
 async def order_topup(
     tx: AsyncConnection, account_id: AccountId, amount: Cents, *, save_card: bool, actor: str, key: str
 ) -> Topup:
-    """Order credit, once per idempotency key. Raises :class:`OrderChanged`, :class:`TooManyOpen`.
+    """Order credit, once per idempotency key.
 
-    The order of two requests with one key is the one that was first; the other gets its row.
+    Raises :class:`OrderChanged`, :class:`TooManyOpen`, :class:`AccountIsClosed`. The order of two requests with one key
+    is the one that was first; the other gets its row.
     """
-    await tx.execute(_LOCK_ACCOUNT, {"account": account_id})
+    is_closed = await tx.scalar(_LOCK_ACCOUNT, {"account": account_id})
     facts = {"account": account_id, "key": key}
     found = (await tx.execute(_BY_KEY, facts)).first()
     if found is None:
+        if is_closed:
+            raise AccountIsClosed
         if int(await tx.scalar(_OPEN, {"account": account_id}) or 0) >= OPEN_MAX:
             raise TooManyOpen
         new = {"id": new_id(), "amount": amount, "save_card": save_card, "actor": actor}
@@ -123,7 +126,7 @@ async def find_topup(tx: AsyncConnection, by: str, value: object, *, locked: boo
 
 async def list_topups(tx: AsyncConnection, wanted: Wanted = ALL, *, before: UUID | None, most: int) -> list[Topup]:
     """List the top-ups that are looked for, the newest first."""
-    which, values = conditions(wanted, _SEARCHED)
+    which, values = await conditions(tx, wanted, _SEARCHED)
     rows = await tx.execute(
         text(f"{_LIST}{which} ORDER BY id DESC LIMIT :most"), {**values, "before": before, "most": most}
     )

@@ -53,6 +53,7 @@ GROUPS: dict[str, Group] = {
     "export": Group("exports", usual="create"),
     "reconcile": Group("reconciliations", usual="run"),
     "differences": Group("differences"),
+    "corrections": Group("corrections"),
     "provider-invoices": Group("provider-invoices"),
     "verify": Group("documents", ("verify",), usual="verify"),
     "books": Group("books"),

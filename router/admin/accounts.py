@@ -44,6 +44,14 @@ async def require_account(work: UnitOfWork, account_id: AccountId, *, locked: bo
     return account
 
 
+async def require_open_account(work: UnitOfWork, account_id: AccountId, *, locked: bool = False) -> Account:
+    """The account, which is to get money or terms. Raises ``NotFound``, and ``Conflict`` for one that is closed."""
+    account = await require_account(work, account_id, locked=locked)
+    if account.status == "closed":
+        raise Conflict(f"{account.name} is closed for good.", param="account")
+    return account
+
+
 async def set_account_status(
     work: UnitOfWork, account_id: AccountId, status: Literal["active", "suspended"], reason: str = ""
 ) -> Account:

@@ -68,7 +68,7 @@ async def close_account(work: UnitOfWork, config: StripeConfig | None, order: Cl
     if await find_closing(work.connection, account_id) is not None:
         raise Conflict(f"{account.name} is closed.", param="account")
     left = await read_leftover(work.connection, account_id)
-    obstacles = await read_obstacles(work.connection, account_id, order.held)
+    obstacles = await read_obstacles(work.connection, account_id, order.held, work.now)
     if left.debt and not order.write_off:
         obstacles.append(f"it owes {to_usd(left.debt)} USD: a top-up pays it, or an operator writes it off")
     if obstacles:

@@ -15,6 +15,7 @@ from billing.documents.tax import TaxDecision, TaxUndecided, decide_tax
 from billing.ledger import CreditTooLarge, Posting, post
 from billing.money import NanoUSD, to_usd
 from billing.receivables import NO_TAX
+from router.admin.accounts import require_open_account
 from router.admin.contracts import require_contract
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
@@ -33,6 +34,7 @@ async def fund_contract(
     ``Conflict`` for a contract without a commitment, that was paid before, or that is over.
     """
     contract = await require_contract(work, contract_id)
+    await require_open_account(work, contract.account_id)
     if contract.commitment is None:
         raise Conflict("The contract has no commitment that is paid in advance.")
     if contract.until is not None and contract.until <= work.now:

@@ -13,7 +13,7 @@ from billing.money import MAX_AMOUNT, to_usd
 from catalog import models
 from catalog.permit import may_charge
 from catalog.values import Status
-from router.admin.accounts import require_account
+from router.admin.accounts import require_account, require_open_account
 from router.admin.prices import PRICE_MAX
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
@@ -41,7 +41,7 @@ async def make_contract(work: UnitOfWork, wanted: NewContract) -> Contract:
     """
     # Before the account: whoever sets a list price takes it first, too, and then shares the accounts' rows.
     await lock_prices(work.connection)
-    await require_account(work, wanted.account_id, locked=True)
+    await require_open_account(work, wanted.account_id, locked=True)
     _check_dates(work.now, wanted.effective_at, wanted.until)
     _check_amounts(wanted)
     for term in wanted.terms:

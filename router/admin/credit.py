@@ -8,7 +8,7 @@ from billing import credits
 from billing.credits import Grant, GrantKind
 from billing.ledger import CreditTooLarge
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
-from router.admin.accounts import require_account
+from router.admin.accounts import require_open_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest
@@ -25,12 +25,15 @@ async def give_credit(
     source: str,
     expires_at: datetime | None = None,
     note: str = "",
+    granted_at: datetime | None = None,
 ) -> Grant:
     """Give an account credit. ``source`` names the fact behind it, and one fact is granted once.
 
+    ``granted_at``: when it was given, where that was earlier, in a month that is open.
+
     Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a source that was granted before.
     """
-    await require_account(work, account_id)
+    await require_open_account(work, account_id)
     if kind is GrantKind.LINE:
         raise InvalidRequest("A credit line is not given as a grant by hand.", param="kind")
     if not 0 < amount <= MAX_AMOUNT:
@@ -39,7 +42,14 @@ async def give_credit(
         raise InvalidRequest("The credit would be expired already.", param="expires_at")
     try:
         grant_id = await credits.grant(
-            work.connection, account_id, amount, kind, source_ref=source, expires_at=expires_at, note=note
+            work.connection,
+            account_id,
+            amount,
+            kind,
+            source_ref=source,
+            expires_at=expires_at,
+            note=note,
+            granted_at=granted_at,
         )
     except (CreditTooLarge, IntegrityError) as error:
         raise _refused_grant(error, source) from error

@@ -5,10 +5,12 @@ from datetime import date
 import msgspec
 
 from billing.documents.credit_notes import Credited, partial_note_of, rest_note_of
-from billing.documents.document import DocumentKind
+from billing.documents.document import DocumentKind, month_bounds
+from billing.documents.drafts import SETTLED_AFTER
 from billing.documents.faults import DocumentRefused
 from billing.documents.mails import send_again
-from billing.documents.profiles import find_only_seller
+from billing.documents.months import list_wanted
+from billing.documents.profiles import find_only_seller, list_sellers
 from billing.documents.requests import (
     DocumentRequest,
     RequestState,
@@ -60,6 +62,34 @@ async def ask_for_month(
     facts: dict[str, object] = {"kind": kind.value, "period": f"{period:%Y-%m}", "seller": seller}
     work.record_change(Change("document.request", wire(DocumentRequestId, request.id), account_id, after=facts))
     return request
+
+
+class MonthRequested(msgspec.Struct, frozen=True):
+    """How many documents of a month were requested just now."""
+
+    invoices: int
+    statements: int
+
+
+async def ask_for_all(work: UnitOfWork, period: date, seller: str) -> MonthRequested:
+    """Ask for the documents of a month that nobody has asked for yet, of all accounts.
+
+    Raises ``InvalidRequest`` for a month of which calls may still be booked, and where it is not said who sells.
+    """
+    if work.now < month_bounds(period)[1] + SETTLED_AFTER:
+        raise InvalidRequest(f"Calls of {period:%Y-%m} may still be booked: an hour after its end.", param="period")
+    known = {one.seller.id for one in await list_sellers(work.connection)}
+    seller = seller or await find_only_seller(work.connection)
+    if seller not in known:
+        raise InvalidRequest(f"Name the seller, of {', '.join(sorted(known)) or 'none'}.", param="seller")
+    wanted = await list_wanted(work.connection, period, seller)
+    for one in wanted:
+        await request_month(work.connection, one.kind, one.account_id, period, seller, work.actor)
+    invoices = sum(one.kind is DocumentKind.INVOICE for one in wanted)
+    requested = MonthRequested(invoices, len(wanted) - invoices)
+    facts: dict[str, object] = {"seller": seller, **msgspec.structs.asdict(requested)}
+    work.record_change(Change("document.request_month", f"{period:%Y-%m}", after=facts))
+    return requested
 
 
 async def ask_for_credit_note(

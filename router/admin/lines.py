@@ -11,7 +11,7 @@ from billing.ledger import CreditTooLarge
 from billing.lines import Line
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.receivables import AmountRefused, Receivable
-from router.admin.accounts import require_account
+from router.admin.accounts import require_account, require_open_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork, violated_constraint
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -29,7 +29,7 @@ async def require_line(work: UnitOfWork, account_id: AccountId) -> Line:
 
 async def open_line(work: UnitOfWork, account_id: AccountId, limit: NanoUSD, terms_days: int, note: str) -> Line:
     """Lend an account so much, to be paid after use. Raises ``NotFound``, ``InvalidRequest``, ``Conflict``."""
-    await require_account(work, account_id, locked=True)
+    await require_open_account(work, account_id, locked=True)
     before = await lines.get_line(work.connection, account_id, work.now)
     if before is not None and before.ended_at is None:
         raise Conflict("The account has a credit line: change it with `lines edit`.")

@@ -3,7 +3,7 @@
 from billing.stripe import mirrors
 from billing.stripe.config import StripeConfig
 from billing.stripe.mirrors import Mirror
-from router.admin.accounts import require_account
+from router.admin.accounts import require_account, require_open_account
 from router.admin.payments import require_stripe
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
@@ -17,7 +17,7 @@ async def switch_mirror(work: UnitOfWork, config: StripeConfig | None, account_i
     Raises ``PaymentsNotConfigured``, ``NotFound``, and ``Conflict`` where it is so already.
     """
     require_stripe(config)
-    account = await require_account(work, account_id)
+    account = await (require_open_account if is_on else require_account)(work, account_id)
     before = await mirrors.find_mirror(work.connection, account_id)
     if before is None and not is_on:
         raise NotFound(f"{account.name} was never mirrored at Stripe.", param="account")

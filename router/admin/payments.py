@@ -6,7 +6,7 @@ from billing.money import to_usd
 from billing.stripe.config import MISSING, StripeConfig
 from billing.stripe.refunds import NotRefundable, RefundChanged, RefundOrder, RefundRow, order_refund
 from billing.stripe.reviews import Review, find_review, resolve
-from billing.stripe.topups import OPEN_MAX, OrderChanged, TooManyOpen, Topup, order_topup
+from billing.stripe.topups import OPEN_MAX, AccountIsClosed, OrderChanged, TooManyOpen, Topup, order_topup
 from billing.stripe.values import Cents, nano_of
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
@@ -45,6 +45,8 @@ async def place_topup(
         return await order_topup(tx, account_id, amount, save_card=save_card, actor=actor, key=key)
     except OrderChanged:
         raise IdempotencyMismatch(ANOTHER_REQUEST, param="Idempotency-Key") from None
+    except AccountIsClosed:
+        raise Conflict("The account is closed for good.", param="account") from None
     except TooManyOpen:
         raise Conflict(
             f"{OPEN_MAX} top-ups of this account are open. Pay one of them, or wait until they expire within a day."

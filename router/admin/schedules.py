@@ -6,7 +6,7 @@ from billing import schedules
 from billing.credits import GrantKind
 from billing.money import MAX_AMOUNT, NanoUSD, to_usd
 from billing.schedules import GrantSchedule
-from router.admin.accounts import require_account
+from router.admin.accounts import require_open_account
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import Conflict, InvalidRequest, NotFound
@@ -28,7 +28,7 @@ async def create_schedule(
     note: str,
 ) -> GrantSchedule:
     """Give so much each month. Raises ``NotFound``, ``InvalidRequest``."""
-    await require_account(work, account_id)
+    await require_open_account(work, account_id)
     if kind not in (GrantKind.PROMOTIONAL, GrantKind.GOODWILL):
         raise InvalidRequest("Credit that is given by the month is promotional or goodwill.", param="kind")
     if amount > MAX_AMOUNT:

@@ -40,6 +40,7 @@ from store.ids import (
     GrantId,
     GrantScheduleId,
     IncidentId,
+    IncidentUpdateId,
     InvitationId,
     KeyId,
     MailId,
@@ -246,6 +247,7 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 IncidentIdText: TypeAlias = Annotated[IncidentId, _id(IncidentId)]
+IncidentUpdateIdText: TypeAlias = Annotated[IncidentUpdateId, _id(IncidentUpdateId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]

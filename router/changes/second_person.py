@@ -39,7 +39,7 @@ class MoneyKind(StrEnum):
 _ACTIONS = {
     MoneyKind.REFUND: ("refund.create", "receivable.pay_back"),
     MoneyKind.GRANT: ("credit.grant", "grant_schedule.create", "contract.fund"),
-    MoneyKind.WRITE_OFF: ("receivable.write_off", "document.request", "account.close"),
+    MoneyKind.WRITE_OFF: ("receivable.write_off", "document.request", "account.close", "correction.book"),
 }
 
 
@@ -116,29 +116,34 @@ _DECIDE = text("""
         outcome = CAST(:outcome AS jsonb) WHERE id = :id
 """)
 _OWN_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('gigarouter alone ' || :actor || :account, 0))")
-_OWN_SUM = text("""
+_OWN_SUM = """
     SELECT coalesce(sum(amount), 0)::bigint FROM (
         SELECT (coalesce(after ->> 'whole_usd', after ->> 'amount_usd', after ->> 'wanted_usd')::numeric
             * 1000000000)::bigint AS amount
-        FROM audit WHERE account_id = :account AND actor = :actor AND action = ANY(:actions) AND at > :since
+        FROM audit WHERE {of} AND actor = :actor AND action = ANY(:actions) AND at > :since
     ) alone WHERE amount <= :limit
-""")
+"""
 
 
 async def measure(
-    work: UnitOfWork, limits: SecondPersonLimits, kind: MoneyKind, account_id: AccountId, amount: NanoUSD
+    work: UnitOfWork, limits: SecondPersonLimits, kind: MoneyKind, account_id: AccountId | None, amount: NanoUSD
 ) -> Above | None:
-    """Whether an amount, with what its operator did alone for the account within a day, is above the limit."""
+    """Whether an amount, with what its operator did alone for the account within a day, is above the limit.
+
+    ``account_id`` None: of no account, as entries between the house's own.
+    """
     limit, total = limits.of(kind), amount
     if not limit:
         return None
     if kind in _ACTIONS and amount <= limit:
-        who = {"actor": work.actor, "account": account_id.hex}
+        who = {"actor": work.actor, "account": "" if account_id is None else account_id.hex}
         await work.connection.execute(_OWN_LOCK, who)
         since = {"since": work.now - timedelta(days=1), "actions": list(_ACTIONS[kind]), "limit": limit}
-        total = NanoUSD(
-            amount + int(await work.connection.scalar(_OWN_SUM, {**who, "account": account_id, **since}) or 0)
-        )
+        which: dict[str, object] = {**since, "actor": work.actor}
+        if account_id is not None:
+            which["account"] = account_id
+        statement = _OWN_SUM.format(of="account_id IS NULL" if account_id is None else "account_id = :account")
+        total = NanoUSD(amount + int(await work.connection.scalar(text(statement), which) or 0))
     return Above(kind, account_id, total, limit) if total > limit else None
 
 

@@ -42,6 +42,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.SpendingReached(
         limit="cap",
         key="key_0199a3f0",
+        key_name="nightly batch",
         spent_usd="50.00",
         begins_again=AT,
         percent=100,
@@ -50,6 +51,7 @@ EXAMPLES: tuple[Mail, ...] = (
     ),
     k.SpendingForecast(
         limit="budget",
+        name="Search",
         key="",
         spent_usd="30.00",
         begins_again=None,

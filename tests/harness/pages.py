@@ -74,6 +74,11 @@ class Pages:
     def now(self) -> datetime:
         return self.context.clock.now()
 
+    @staticmethod
+    def without_begin(statements: list[str]) -> list[str]:
+        """The statements without those that a connection begins with, which are no page's."""
+        return [one for one in statements if "set_config" not in one and "SET TRANSACTION" not in one]
+
     @contextmanager
     def counted(self) -> Iterator[list[str]]:
         """The statements that reading pages sends to Postgres meanwhile."""

@@ -10,6 +10,7 @@ from billing.money import to_usd
 from catalog.values import Status
 from router.admin.own_accounts import Opened
 from router.admin.sign_in import Entry
+from router.identity.members import Role
 from store.ids import AccountId, SessionId, wire
 from web.answers import Answer, Page, Redirect
 from web.fields import read_pairs
@@ -18,6 +19,7 @@ from web.request import PageRequest
 from web.sign_in.cookies import BROWSER, NEXT, OUTSIDE, SESSION, forget, next_of, session_cookie
 
 HOME = "/me"
+STAFF_HOMES = {Role.OPS: "/ops", Role.FINANCE_ADMIN: "/finance"}
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -77,7 +79,13 @@ async def complete(request: PageRequest, entry: Entry, carried: Carried) -> Answ
             cookies=cookies,
             holds_secret=True,
         )
-    return Redirect(to=request.page_or(where, HOME), cookies=cookies)
+    return Redirect(to=request.page_or(where, home_of(request)), cookies=cookies)
+
+
+def home_of(request: PageRequest) -> str:
+    """Where somebody goes who was nowhere before: operators to their console, everybody else to their accounts."""
+    staff = request.viewer.staff
+    return HOME if staff is None else STAFF_HOMES.get(staff.role, HOME)
 
 
 def held_of(request: PageRequest) -> Carried:

@@ -16,6 +16,7 @@ from router.api.admin.claims import operations as claims
 from router.api.admin.close import operations as close
 from router.api.admin.closing import operations as closing
 from router.api.admin.contracts import operations as contracts
+from router.api.admin.corrections import operations as corrections
 from router.api.admin.decisions import operations as decisions
 from router.api.admin.differences import operations as differences
 from router.api.admin.disputes import operations as disputes
@@ -45,6 +46,8 @@ from router.api.admin.proposals import operations as proposals
 from router.api.admin.provider_invoices import operations as provider_invoices
 from router.api.admin.provider_models import operations as provider_models
 from router.api.admin.providers import operations as providers
+from router.api.admin.queues import jobs
+from router.api.admin.queues import operations as queues
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.recharges import operations as recharges
 from router.api.admin.reconciliations import operations as reconciliations
@@ -69,8 +72,8 @@ _nouns = (
     *(lines, contracts, receivables, close, proposals),
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
-    *(reconciliations, differences, invoice_maps, provider_invoices, meter_mirrors),
-    *(mails, stopped_addresses, incidents),
+    *(reconciliations, differences, corrections, invoice_maps, provider_invoices, meter_mirrors),
+    *(mails, stopped_addresses, incidents, queues, jobs),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

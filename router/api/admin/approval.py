@@ -51,7 +51,7 @@ class ApprovedRequest(Writing):
 
     @override
     async def require_second_person(
-        self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId, amount: NanoUSD
+        self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId | None, amount: NanoUSD
     ) -> None:
         """It is the second person's decision that this carries out."""
 

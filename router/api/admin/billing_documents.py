@@ -21,6 +21,7 @@ from billing.documents.store import (
 from billing.documents.verify import verify
 from billing.stripe.values import nano_of
 from router.admin.documents import (
+    ask_for_all,
     ask_for_credit_note,
     ask_for_month,
     collect_document,
@@ -80,10 +81,26 @@ class DocumentIssue(Body):
     seller: str = Field("", max_length=63, description="Who sells; by default the only seller that there is.")
 
 
+class MonthIssue(Body):
+    """A month of all accounts."""
+
+    period: Month = Field(description="The month, such as 2026-10; it must be over for an hour.")
+    seller: str = Field("", max_length=63, description="Who sells; by default the only seller that there is.")
+
+
+class MonthRequestedOut(Answer):
+    """How many documents were asked for; one that was asked for before is not among them."""
+
+    period: Month
+    invoices: int
+    statements: int
+    object: Literal["document.month"] = "document.month"
+
+
 class PreviewQuery(BaseModel):
     """A month's document of an account."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     account: AccountRef = Field(description="Whose usage.")
     period: Month = Field(description="The month, such as 2026-10; it must be over.")
@@ -230,6 +247,23 @@ async def issue(admin: Write, body: DocumentIssue) -> RequestOut:
         account = await account_of(work.connection, body.account)
         request = await ask_for_month(work, account.id, DocumentKind(body.kind), body.period, body.seller)
         return await _request_out(work.connection, request)
+
+    return await admin.change(command)
+
+
+@operations.post(
+    ":issue-month", verb="issue-month", name="issue_month", summary="Issue a month's documents of all", roles=MONEY
+)
+async def issue_month(admin: Write, body: MonthIssue) -> MonthRequestedOut:
+    """Ask for every account's document of a month that nobody has asked for: an invoice where its line was drawn.
+
+    Others with a billing profile whose balance moved get a statement. Jobs do the same an hour after the month's end,
+    where there is one seller (GIGAROUTER_MONTHLY_DOCUMENTS).
+    """
+
+    async def command(work: UnitOfWork) -> MonthRequestedOut:
+        requested = await ask_for_all(work, body.period, body.seller)
+        return MonthRequestedOut(period=body.period, invoices=requested.invoices, statements=requested.statements)
 
     return await admin.change(command)
 

@@ -206,7 +206,7 @@ class Writing(Reading):
         return self.answer(answer)
 
     async def require_second_person(
-        self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId, amount: NanoUSD
+        self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId | None, amount: NanoUSD
     ) -> None:
         """Let this be proposed instead of done where its amount is above the limit: called by its command."""
         self._above = await measure(work, self.context.second_person, kind, account_id, amount) or self._above

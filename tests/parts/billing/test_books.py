@@ -145,7 +145,7 @@ def test_results_are_kept_and_grow_stale(database_url: str, redis_url: str) -> N
     ("change", "expected"),
     [
         ("cost_nano = cost_nano + 1, overdraft_nano = overdraft_nano + 1", {"usage_is_booked", "usage_is_ledger"}),
-        ("provider_cost_nano = provider_cost_nano + 1", {"provider_cost_explained"}),
+        ("provider_cost_nano = provider_cost_nano + 1", {"provider_cost_explained", "usage_is_ledger"}),
         ("latency_ms = latency_ms", set()),
     ],
     ids=["usage", "cost", "nothing"],

@@ -13,7 +13,7 @@ from billing.seal import seal
 from billing.stripe import sweep
 from billing.values import Hold
 from gigarouter.telemetry.book_checks import BookChecks
-from store.ids import AccountId
+from store.ids import AccountId, wire
 from tests.builders.billing import an_account
 from tests.builders.stripe import Payments, payments
 from tests.builders.values import a_payer
@@ -79,8 +79,9 @@ PLANTED: dict[Check, Plant] = {
     Check.NUMBERS_WITHOUT_GAP: sql("INSERT INTO document_series VALUES ('shop', 'S-INV-2026', 1)"),
     Check.USAGE_IS_BOOKED: sql("UPDATE sealed_usage SET used_nano = used_nano + 1"),
     Check.PROVIDER_COST_EXPLAINED: sql("UPDATE sealed_usage SET used_cost_nano = used_cost_nano + 1"),
+    # Sealed, and only in what it cost us: no other check reads it again.
     Check.USAGE_IS_LEDGER: sql(
-        "UPDATE usage_events SET cost_nano = cost_nano + 1, overdraft_nano = overdraft_nano + 1 WHERE account_id = $1"
+        "UPDATE usage_events SET provider_cost_nano = provider_cost_nano + 1 WHERE account_id = $1"
     ),
     Check.USAGE_IN_MONTHS: sql(
         "INSERT INTO usage_events SELECT gen_random_uuid(), '2001-01-01', account_id, key_id, model_id, provider_id,"
@@ -105,6 +106,15 @@ PLANTED: dict[Check, Plant] = {
         "UPDATE ledger_accounts SET posted_nano = -3 WHERE kind = 'customer_overdraft' AND account_id = $1"
     ),
 }
+
+
+def names_what_is_wrong(check: Check, message: str, account: AccountId) -> bool:
+    """Whether a message says which account, entry or ledger account it is, where there is one."""
+    of_account = {Check.CREDIT_IS_POSTINGS, Check.CREDIT_IS_GRANTS, Check.DEBT_HAS_NO_CREDIT, Check.USAGE_IS_LEDGER}
+    of_account |= {Check.REDIS_IS_POSTGRES, Check.HOLDS_NOT_OVERDUE}
+    others = {Check.ENTRIES_BALANCE: "entry_", Check.USAGE_IN_MONTHS: "req_", Check.NUMBERS_WITHOUT_GAP: "shop S-INV"}
+    others |= {Check.SEALED_SUMS: "provider_cost", Check.SUM_ZERO: "what is sealed", Check.CHAIN_WHOLE: "batch 1"}
+    return (wire(AccountId, account) if check in of_account else others.get(check, "")) in message
 
 
 async def look(p: Payments, before: set[AccountId]) -> set[AccountId]:
@@ -159,6 +169,9 @@ def test_each_check_is_seen_red_by_a_fault_of_its_own(database_url: str, redis_u
                 differing = await look(p, await look(p, differing))
                 seen.add(check)
                 assert await red(p) == seen, check
+                async with p.db.transaction() as tx:
+                    [message] = [one.message for one in await read_results(tx) if one.check is check]
+                assert names_what_is_wrong(check, message, account), message
             await owner.close()
             assert {name for name, value in (await metrics(p)).items() if value} == {check.value for check in Check}
 

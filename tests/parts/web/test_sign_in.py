@@ -251,7 +251,7 @@ async def test_an_operator_without_a_passkey_reaches_nothing_and_the_invitation_
     # A number is no name that browsers make passkeys for; the pages say so in `up` by their address.
     device.origin = site.context.people.party.origin
     await browser.post(path, {"credential": device.create(made.text), "name": "token"})
-    assert browser.path == "/me"
+    assert browser.path == "/ops", "an operator comes to the console"
     asked = await browser.once("POST", "/sign-in/passkey/options", data={})
     again = site.browser()
     again.cookies |= {"__Host-browser": browser.cookies["__Host-browser"]}

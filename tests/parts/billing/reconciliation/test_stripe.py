@@ -3,17 +3,27 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import asyncpg
+import msgspec
 import pytest
 
+from billing.corrections import Correctable, Correction, Side
+from billing.money import NanoUSD
 from billing.reconciliation import differences, stripe_run
 from billing.reconciliation.differences import DifferenceState
 from billing.reconciliation.runs import RunKind, end_run, find_queued, list_runs, request_run
+from billing.stripe import sweep
 from billing.stripe.errors import StripeUnavailable
+from router.admin.ledger_corrections import book_correction
+from router.admin.reconciliation import resolve_difference
+from router.changes.transaction import transact
+from router.errors import Conflict, InvalidRequest
 from store.ids import DifferenceId
 from tests.builders.billing import an_account
-from tests.builders.stripe import Payments, payments
+from tests.builders.database import ACTOR
+from tests.builders.stripe import CENT, Payments, payments, run_story
 from tests.harness.stripe_server import Fault
 from tests.harness.stripe_world import Json
 
@@ -157,3 +167,43 @@ def test_what_is_on_its_way_is_no_difference_and_a_run_that_is_cut_off_closes_no
         assert [one.found for one in runs] == [0, 2, 1]
 
     tell(database_url, redis_url, story)
+
+
+def test_a_movement_that_no_rule_knows_is_booked_by_a_person_and_the_books_are_right(
+    database_url: str, redis_url: str
+) -> None:
+    async def story(p: Payments) -> None:
+        account = await an_account(p.db, 0)
+        await p.buy(account, 1_000)
+        unknown = p.world.transaction_of_unknown_kind(-750)["id"]
+        # In both directions, so that its mistake is put right by the same.
+        wrong = Correction(
+            debit=Side(Correctable.BANK),
+            credit=Side(Correctable.STRIPE_CLEARING),
+            amount=NanoUSD(750 * CENT),
+            source=unknown,
+            reason="tests",
+        )
+        right = msgspec.structs.replace(wrong, debit=Side(Correctable.STRIPE_FEES), source=f"{unknown}, again")
+        back = msgspec.structs.replace(wrong, debit=wrong.credit, credit=wrong.debit, source=f"{unknown}, undone")
+        assert await run(p) == 2
+        assert await sweep.clearing_difference(p.context) == 750
+        booked = [await transact(p.db, ACTOR, partial(book_correction, correction=one)) for one in (wrong, back, right)]
+        assert await sweep.clearing_difference(p.context) == 0
+        with pytest.raises(Conflict, match="was booked before"):
+            await transact(p.db, ACTOR, partial(book_correction, correction=right))
+        for side in (Side(Correctable.TAX_PAYABLE), Side(Correctable.STRIPE_CLEARING), Side(Correctable.BANK, "DE")):
+            again = msgspec.structs.replace(wrong, debit=side, source="x")
+            with pytest.raises(InvalidRequest):
+                await transact(p.db, ACTOR, partial(book_correction, correction=again))
+        async with p.db.transaction() as tx:
+            [row] = [one for one in await differences.list_differences(tx, is_open=True) if one.object == unknown]
+        await transact(
+            p.db, ACTOR, lambda work: resolve_difference(work, DifferenceId(row.id), reason="", entry_id=booked[-1])
+        )
+        await run(p)
+        assert await queue(p) == {}
+        sums = await p.sums()
+        assert (sums["stripe_fees"], sums.get("bank", 0)) == (-59 - 750, 0)
+
+    run_story(database_url, redis_url, story)

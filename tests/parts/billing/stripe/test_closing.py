@@ -1,16 +1,22 @@
 """An account is closed: unused credit is paid back or forfeited, keys end, who pays is forgotten, the books stay."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from sqlalchemy.exc import DBAPIError
 
 from billing.accounts import set_status
 from billing.closing import find_closing, list_closing, take_leftover
+from billing.contracts.store import end_contract
 from billing.credits import GrantKind
 from billing.documents.profiles import read_profile, write_profile
+from billing.favours import pay_back
 from billing.lines import fit_lines, set_line
 from billing.money import NanoUSD
+from billing.receivables import accrue, bill, pay
+from billing.seal import seal
+from billing.stripe.topups import AccountIsClosed
 from billing.values import Hold
 from router.admin.closing import Closed, CloseOrder, close_account, finish
 from router.changes.audit import Actor
@@ -18,9 +24,10 @@ from router.changes.transaction import UnitOfWork, transact
 from router.errors import Conflict, InvalidRequest
 from store.ids import AccountId
 from tests.builders.billing import an_account
+from tests.builders.contracts import a_past_contract
 from tests.builders.database import add_credit
 from tests.builders.documents import a_buyer
-from tests.builders.stripe import Payments, payments
+from tests.builders.stripe import Payments, payments, run_story, spend
 from tests.builders.values import a_payer
 
 CENT = 10_000_000
@@ -93,6 +100,8 @@ async def story(p: Payments) -> None:
     assert (done.refunded, done.forfeited) == (would.refunded, would.forfeited)
     with pytest.raises(Conflict, match="is closed"):
         await close(p, account, forfeit=True)
+    with pytest.raises(AccountIsClosed):
+        await p.order(account, 1_000)
     async with p.db.transaction() as tx:
         with pytest.raises(DBAPIError, match="a closed account stays closed"):
             await set_status(tx, account, "active")
@@ -128,3 +137,33 @@ def test_an_account_is_closed_and_its_money_goes_where_it_belongs(database_url: 
             await p.assert_right()
 
     asyncio.run(running())
+
+
+async def what_is_promised(p: Payments) -> None:
+    """An invoice of 10 cents that was paid with 15, and a minimum that its customer would leave by closing."""
+    account = await an_account(p.db, 0)
+    async with p.db.transaction() as tx:
+        await set_line(tx, account, NanoUSD(50 * CENT), p.db.clock.now())
+    await p.billing.projection.refresh(account)
+    await spend(p, account, 10 * CENT)
+    await seal(p.db)
+    await accrue(p.db, p.db.clock.now())
+    async with p.db.transaction() as tx:
+        due = await bill(tx, account, NanoUSD(10 * CENT), source_ref="F-1", due_on=p.db.clock.now().date())
+        await pay(tx, due.id, NanoUSD(15 * CENT), p.db.clock.now(), source_ref="wire", beyond=True)
+    with pytest.raises(Conflict, match="more was paid of invoice F-1 than it demands"):
+        await close(p, account)
+    async with p.db.transaction() as tx:
+        await pay_back(tx, due.id, NanoUSD(5 * CENT), source_ref="back")
+    promised = await a_past_contract(p.db, account, p.db.clock.now() - timedelta(seconds=1), minimum=CENT)
+    with pytest.raises(Conflict, match=f"contract_{promised.id.hex} promises a minimum"):
+        await close(p, account)
+    async with p.db.transaction() as tx:
+        await end_contract(tx, promised.id, p.db.clock.now() - timedelta(milliseconds=1), "moved")
+    assert (await close(p, account)).refunded == 0
+
+
+def test_what_is_in_favour_or_promised_is_settled_before_an_account_is_closed(
+    database_url: str, redis_url: str
+) -> None:
+    run_story(database_url, redis_url, what_is_promised)

@@ -191,10 +191,14 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/queues                                 finance_admin ops
+GET    /admin/v1/jobs                                   finance_admin ops
 GET    /admin/v1/incidents                              finance_admin ops
 GET    /admin/v1/incidents/{incident_id}                finance_admin ops
 POST   /admin/v1/incidents                              ops
 POST   /admin/v1/incidents/{incident_id}/updates        ops
+PATCH  /admin/v1/incidents/{incident_id}                ops
+PATCH  /admin/v1/incidents/{incident_id}/updates/{update_id} ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops
@@ -243,6 +247,7 @@ POST   /admin/v1/documents/{number}/credit              finance_admin
 POST   /admin/v1/documents/{number}/send                finance_admin
 POST   /admin/v1/documents/{number}/void                finance_admin
 POST   /admin/v1/documents:issue                        finance_admin
+POST   /admin/v1/documents:issue-month                  finance_admin
 POST   /admin/v1/endpoints                              ops
 POST   /admin/v1/endpoints/{endpoint_id}/drain          ops
 POST   /admin/v1/endpoints/{endpoint_id}/off            ops
@@ -272,6 +277,7 @@ POST   /admin/v1/finance/receivables/{receivable_id}/pay-back finance_admin
 POST   /admin/v1/finance/recharges/{account_id}/off     finance_admin
 POST   /admin/v1/finance/receivables/{receivable_id}/write-off finance_admin
 POST   /admin/v1/finance/refunds                        finance_admin
+POST   /admin/v1/finance/corrections                    finance_admin
 POST   /admin/v1/finance/differences/{difference_id}/resolve finance_admin
 POST   /admin/v1/finance/invoice-maps                   finance_admin
 POST   /admin/v1/finance/meter-mirrors/{account_id}/off finance_admin
@@ -369,6 +375,7 @@ def test_no_operation_that_writes_money_is_for_ops() -> None:
         *("open", "end", "pay", "start", "finish", "sign-off", "write-off", "close", "approve", "reject"),
         *("exports", "cancel"),
         *("billing-profile", "erase", "sellers", "exchange-rates", "documents:issue", "credit", "void", "send"),
+        *("documents:issue-month", "corrections"),
         "collect",
         "pay-back",
         *("topups", "refunds", "resolve", "off", "grant-schedules", "retry"),

@@ -38,10 +38,14 @@ BODIES: dict[str, dict[str, object]] = {
     "POST /admin/v1/documents/{number}/send": {},
     "POST /admin/v1/documents/{number}/void": {"reason": "wrong"},
     "POST /admin/v1/documents:issue": {"account": "Acme", "period": "2026-01"},
+    "POST /admin/v1/documents:issue-month": {"period": "2026-01"},
     "POST /admin/v1/exchange-rates": {"currency": "EUR", "per_usd": "0.9", "on_day": "2026-01-01", "source": "x"},
     "POST /admin/v1/finance/close/{month}/finish": {},
     "POST /admin/v1/finance/close/{month}/sign-off": {"item": "provider_invoices_in", "reason": "by card"},
     "POST /admin/v1/finance/close/{month}/start": {},
+    "POST /admin/v1/finance/corrections": {
+        **{"debit": "stripe_fees", "credit": "stripe_clearing", "amount_usd": "7.50", "source": "s", "reason": "fee"},
+    },
     "POST /admin/v1/finance/contracts": {"account": "Acme", "reason": "agreed", "percent_off": "10"},
     "POST /admin/v1/finance/contracts/{contract_id}/end": {"reason": "agreed"},
     "POST /admin/v1/finance/contracts/{contract_id}/fund": {"reference": "wire"},
@@ -80,6 +84,11 @@ BODIES: dict[str, dict[str, object]] = {
 }
 # What stands in a path.
 PLACES = {"account_id": "Acme", "month": "2026-01", "number": "ACME-INV-2026-000001"}
+# What is still done about an account that is closed for good: its papers, and ending what began before.
+OF_CLOSED = {
+    "POST /admin/v1/accounts/{account_id}/billing-profile",
+    "POST /admin/v1/documents:issue",
+}
 _TABLES = text(
     "SELECT (SELECT count(*) FROM audit), (SELECT count(*) FROM entries), (SELECT count(*) FROM idempotency)"
 )
@@ -90,10 +99,10 @@ def money_writes() -> list[OperationRoute]:
     return [route for route in routes if route.spec.roles == MONEY and route.spec.method != "GET"]
 
 
-def path_of(route: OperationRoute) -> str:
+def path_of(route: OperationRoute, **places: str) -> str:
     names = {"request_id": "docreq", "receivable_id": "recv", "difference_id": "diff", "invoice_id": "pinv"}
     values = {
-        name: PLACES.get(name) or f"{names.get(name, name.removesuffix('_id'))}_{new_id().hex}"
+        name: (PLACES | places).get(name) or f"{names.get(name, name.removesuffix('_id'))}_{new_id().hex}"
         for name in route.param_convertors
     }
     return route.path.format(**values)
@@ -142,6 +151,25 @@ async def test_the_same_key_with_another_body_is_refused_and_a_dry_run_leaves_no
     assert (dry.status_code == 200) is (dry.headers.get("x-gigarouter-dry-run") == "true")
     async with db.transaction() as tx:
         assert (await tx.execute(_TABLES)).one() == counts
+
+
+async def test_a_closed_account_gets_no_money_and_no_terms(http: httpx.AsyncClient) -> None:
+    """Every write that names an account is tried on one that is closed."""
+    await http.post("/admin/v1/accounts", content=b'{"name": "Gone"}')
+    closed = await http.post("/admin/v1/accounts/Gone/close", content=b'{"reason": "moved"}')
+    assert closed.status_code == 200, closed.text
+    done = set()
+    for route in money_writes():
+        name = " ".join(route.spec.name)
+        if "account_id" not in route.param_convertors and "account" not in BODIES[name]:
+            continue
+        body = json.dumps(BODIES[name] | ({"account": "Gone"} if "account" in BODIES[name] else {})).encode()
+        path = path_of(route, account_id="Gone")
+        answer = await http.request(route.spec.method, f"{path}?dry_run=1", content=body)
+        assert answer.status_code in (200, 201, 404, 409, 503), answer.text
+        if answer.status_code < 300:
+            done.add(name)
+    assert done == OF_CLOSED
 
 
 def test_a_customers_write_of_money_needs_a_key() -> None:
