@@ -30,4 +30,4 @@ async def _run(settings: Settings) -> None:
     requests = telemetry.RequestLog(settings.log_format)
     async with pages(settings) as context:
         app = WebApp(context, ROUTES, requests.record)
-        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S), [])
+        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S, refuse=app.refuse_unread), [])
