@@ -100,8 +100,8 @@ class IncidentWrite(Write, frozen=True, kw_only=True):
         return {**(Write._body(self, request, form) or {}), **self.fixed}
 
     @override
-    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
-        page = Write._confirmation(self, request, before, after)
+    async def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+        page = await Write._confirmation(self, request, before, after)
         facts = {name: getattr(page, name) for name in page.__struct_fields__}
         said = incident_of(after.value)
         return ShownIncidentPage(**facts, said=said, incident=incident_row(said))
