@@ -39,5 +39,5 @@ async def _run(settings: Settings) -> None:
         app = WebApp(context, ROUTES, requests.record)
         # It takes longer than any page may: its first reader, and whoever reads beside them, does not wait for it.
         reference = asyncio.create_task(asyncio.to_thread(operations))
-        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S), [])
+        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S, refuse=app.refuse_unread), [])
         await reference
