@@ -243,5 +243,11 @@ async def test_ops_adds_a_provider_tests_it_and_puts_it_live(pages: RealPages, u
         await keys.push(f"Put {LIVE} at alpha live")
         await expect(page.get_by_text("live", exact=True).first).to_be_visible()
         await manual.check(window, "ops-live")
-        assert not manual.unseen
         assert len(keys.pages) <= 17, keys.pages
+        await window.open(f"/ops/models/{LIVE}")
+        await keys.follow("Add a text to About")
+        await keys.type("Text", "A *small* model for **short** texts.")
+        await keys.type("Who says so", "Its maker")
+        await keys.push("See what would change")
+        await manual.check(window, "ops-model-text")
+        assert not manual.unseen

@@ -1,6 +1,7 @@
 """Trying a model from its page: a call like any other, charged once however often its form is sent."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod
+from gigarouter.web import NICENESS
 from router.identity.members import Role, add_member
 from router.identity.people.limits import TRIALS_OF_PERSON, count_trial
 from router.identity.people.people import ensure_person
@@ -230,6 +232,8 @@ async def test_pages_that_are_killed_between_call_and_answer_charge_once_and_lea
     web.start()
     try:
         await asyncio.to_thread(web.wait_until_ready)
+        # Pages give way to calls.
+        assert os.getpriority(os.PRIO_PROCESS, web.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         form = await Form(site.pages, shop.account).open(shop.live, "killed", "pages")
         await form.cost()
         before, calls = await shop.charges(), len(shop.upstream.calls)
