@@ -26,7 +26,6 @@ from fastapi import APIRouter, Depends, Request, params
 from fastapi.datastructures import Default
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
-from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
@@ -268,10 +267,8 @@ class Operations:
 
 
 def operation_routes(routes: Iterable[BaseRoute]) -> Iterator[OperationRoute]:
-    """Every declared operation among ``routes``, those of included routers too."""
-    for context in iter_route_contexts(list(routes)):
-        if isinstance(context.original_route, OperationRoute):
-            yield context.original_route
+    """Every declared operation among ``routes``."""
+    return (route for route in routes if isinstance(route, OperationRoute))
 
 
 async def check_request(request: Request) -> None:

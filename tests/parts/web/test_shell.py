@@ -23,7 +23,10 @@ def address(path: str, account: AccountId) -> str:
 
 
 @pytest.mark.parametrize("path", [row.path for row in ROUTES if row.who is not Who.ANYONE])
-async def test_who_may_not_read_a_page_learns_nothing_from_it(pages: Pages, account: AccountId, path: str) -> None:
+async def test_who_may_not_read_a_page_learns_nothing_from_it(
+    lasting_pages: Pages, account: AccountId, path: str
+) -> None:
+    pages = lasting_pages
     [row] = [row for row in ROUTES if row.path == path]
     known, unknown = address(path, account), address(path, AccountId(new_id()))
     method = "GET" if row.show else "POST"
