@@ -48,7 +48,7 @@ def call(product: Product, key: str, **more: object) -> list[float]:
 
 def counted(product: Product, name: str) -> float:
     """A metric of the first endpoint's provider."""
-    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     start = f'gigarouter_provider_{name}_total{{provider="first"}} '
     return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
@@ -62,7 +62,7 @@ def until(product: Product, name: str, value: float) -> None:
 
 
 def until_both_are_due(product: Product) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 30
     while product.database.value(DUE) != 2:
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -24,7 +24,7 @@ from store.processes import spawn, tail
 from tests.builders.database import DatabaseBuilder
 
 ROOT = Path(__file__).parents[2]
-READY_WITHIN_S = 60.0
+READY_WITHIN_S = 120.0
 # Below those that the kernel gives to whatever connects: one of them may be taken between the look and the use.
 PORTS = range(12_200, 18_000)
 ADMIN_OFFSET = 1_000
@@ -103,7 +103,7 @@ class Process:
         said = "no answer"
         while time.monotonic() < deadline and self.runs:
             try:
-                with urllib.request.urlopen(self.url + path, timeout=5):
+                with urllib.request.urlopen(self.url + path, timeout=20):
                     return
             except urllib.error.HTTPError as error:
                 said = f"{error.code} {error.read()[:200]!r}"
@@ -128,7 +128,7 @@ class Process:
         if self._child is not None:
             self._child.wait()
 
-    def stop(self, within_s: float = 10) -> int | None:
+    def stop(self, within_s: float = 30) -> int | None:
         """SIGTERM, then SIGKILL; the exit code, None where it never ran."""
         if self._child is None:
             return None
@@ -206,7 +206,7 @@ class Product:
         """The first serve's, with ``/v1``: what an SDK takes as its base URL."""
         return self.serves[0].url + "/v1"
 
-    def wait_until_known(self, key: str, within_s: float = 10) -> str:
+    def wait_until_known(self, key: str, within_s: float = 30) -> str:
         """Until every serve has heard of a key that was made a moment ago, and answers; returns the key.
 
         503: a store was away a moment ago, as a test that takes one away leaves it.
@@ -227,7 +227,7 @@ class Product:
         """What ``GET /v1/account`` says to a key."""
         url = (serve or self.serves[0]).url + "/v1/account"
         request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"})
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=30) as answer:
             said: dict[str, Any] = json.load(answer)
             return said
 

@@ -117,7 +117,7 @@ def vector_of(curl: str) -> list[float]:
         _, url, *options = shlex.split(curl)
         given = list(zip(options[::2], options[1::2], strict=True))
         headers = dict(value.split(": ", 1) for flag, value in given if flag == "-H")
-        with urlopen(Request(url, dict(given)["-d"].encode(), headers), timeout=10) as reply:
+        with urlopen(Request(url, dict(given)["-d"].encode(), headers), timeout=30) as reply:
             answer = json.load(reply)
     vector: list[float] = answer["data"][0]["embedding"]
     return vector
@@ -125,7 +125,7 @@ def vector_of(curl: str) -> list[float]:
 
 def balance(port: int, key: str) -> str:
     request = Request(f"http://127.0.0.1:{port}/v1/account", headers={"authorization": f"Bearer {key}"})
-    with urlopen(request, timeout=10) as answer:
+    with urlopen(request, timeout=30) as answer:
         return str(json.load(answer)["balance"])
 
 

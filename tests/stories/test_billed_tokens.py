@@ -55,7 +55,7 @@ def call(product: Product, key: str, model: str, given: object) -> Reply:
 
 
 def untold(product: Product, provider: str) -> float:
-    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     start = f'gigarouter_provider_usage_untold_total{{provider="{provider}"}} '
     return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))
@@ -100,7 +100,7 @@ def test_a_worker_of_the_route_counts_once_what_another_answered_without_usage(
 
 
 def miscounted(product: Product, provider: str) -> float:
-    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=10) as answer:
+    with urllib.request.urlopen(product.serves[0].admin_url + "/metrics", timeout=30) as answer:
         lines = answer.read().decode().splitlines()
     start = f'gigarouter_provider_usage_miscounted_total{{provider="{provider}"}} '
     return sum(float(line.removeprefix(start)) for line in lines if line.startswith(start))

@@ -94,9 +94,9 @@ def call(product: Product, key: str, body: object = BODY) -> Reply:
 def ask(product: Product, key: str, request_id: str, serve: int = 0) -> httpx.Response:
     """What the account is told, once it is recorded."""
     url = f"{product.serves[serve].url}/v1/requests/{request_id}"
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while True:
-        answer = httpx.get(url, headers={"authorization": f"Bearer {key}"}, timeout=10)
+        answer = httpx.get(url, headers={"authorization": f"Bearer {key}"}, timeout=30)
         if "retry-after" not in answer.headers or time.monotonic() > deadline:
             return answer
         time.sleep(0.1)

@@ -103,7 +103,7 @@ class World:
     @property
     def told(self) -> str:
         """Everything that the product says of itself."""
-        with urllib.request.urlopen(f"{self.product.serves[0].admin_url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.product.serves[0].admin_url}/metrics", timeout=30) as answer:
             metrics: str = answer.read().decode()
         return str(self.product.serves[0].log.read_text()) + metrics
 

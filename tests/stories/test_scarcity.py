@@ -46,7 +46,7 @@ def call(product: Product, key: str) -> int | str:
     """The status of a call on a connection of its own, or how the connection was lost."""
     body, headers = {"model": MODEL, "input": "x"}, {"authorization": f"Bearer {key}"}
     try:
-        return httpx.post(f"{product.url}/embeddings", json=body, headers=headers, timeout=10).status_code
+        return httpx.post(f"{product.url}/embeddings", json=body, headers=headers, timeout=30).status_code
     except httpx.TransportError as lost:
         return type(lost).__name__
 

@@ -74,7 +74,7 @@ class Shopfront:
         return asyncio.run(send(self.product.serves[0].port, request))
 
     def known(self, key: str, model: ModelId) -> None:
-        until = time.monotonic() + 5
+        until = time.monotonic() + 30
         while (reply := self.call(key, model)).status != 200:
             assert time.monotonic() < until, reply.json
             time.sleep(0.05)

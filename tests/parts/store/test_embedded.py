@@ -94,7 +94,7 @@ def test_servers_end_with_their_parent_and_the_next_start_has_their_data(folder:
     run.kill()
     run.wait()
     if sys.platform == "linux":
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while servers_of(folder) and time.monotonic() < deadline:
             time.sleep(0.05)
         assert not servers_of(folder), "the kernel tells them that their parent died"

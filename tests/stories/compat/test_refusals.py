@@ -87,7 +87,7 @@ class Shop:
         return sorted(name for name in after for _ in range(after[name] - before.get(name, 0))), outcome
 
     def _outcomes(self) -> dict[str, int]:
-        with urllib.request.urlopen(f"{self.product.serves[0].admin_url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.product.serves[0].admin_url}/metrics", timeout=30) as answer:
             found = _COUNT.findall(answer.read().decode())
         return {f"{status} {code}".strip(): int(count) for code, status, count in found}
 

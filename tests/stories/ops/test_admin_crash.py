@@ -65,7 +65,7 @@ def ignored(ops: Operator, path: str, tag: str) -> None:
 
 
 def wait_for_a_blocked_write(product: Product) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while not product.database.value("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"):
         assert time.monotonic() < deadline, "nothing waits for the lock"
         time.sleep(0.02)

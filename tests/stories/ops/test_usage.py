@@ -63,7 +63,7 @@ def books(product: Product, upstream: Upstream) -> Books:
             answer = httpx.post(f"{product.url}/embeddings", json=body, headers={"authorization": f"Bearer {key}"})
             assert answer.status_code in (200, 402), answer.text
             answered += answer.status_code == 200
-    until = time.monotonic() + 10
+    until = time.monotonic() + 30
     while database.value("SELECT count(*) FROM usage_events") < answered and time.monotonic() < until:
         time.sleep(0.05)
     return Books(product, keys)

@@ -309,7 +309,7 @@ async def test_nobody_waits_for_a_plan_and_a_plan_is_of_one_instant(db: Database
 
     async def meanwhile(_: object) -> None:
         """While the plan rehearses, ops set a price and a process puts the endpoint out of service."""
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await transact(db, OPS, lambda work: set_price(work, MODEL, 30_000_000))
             out, cause = EndpointState.QUARANTINED, QuarantineCause.SPACE_MISMATCH
             await transact(db, OPS, lambda work: move_endpoint(work, endpoint.id, out, "it lies", cause=cause))

@@ -27,7 +27,7 @@ def request(inputs: int = 1, *, first: int = 5, lane: str = "interactive", token
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not holds():  # noqa: ASYNC110 - the other side is a thread
             await asyncio.sleep(0.002)
 
