@@ -13,7 +13,7 @@ from router.queues.values import Queue
 AT_ONCE, ALIVE, MINUTE = timedelta(0), timedelta(seconds=10), timedelta(minutes=1)
 MINUTES, HOUR, DAY = timedelta(minutes=15), timedelta(hours=1), timedelta(days=1)
 # Where jobs stand with their last runs.
-JOBS = "/ops/queues#jobs"
+JOBS = "/ops/queues#runs"
 PAYMENTS, BOOKS, ORDERS = "/finance/payments", "/finance/books", "/finance/document-requests"
 STARTER, OPS, FINANCE = "whoever starts it", "operations", "finance"
 STRIPE_JOB = "act on what Stripe says"
@@ -76,7 +76,8 @@ _PAYMENTS = (
         rows("payment_reviews", "resolved_at IS NULL", "opened_at"),
     ),
     Queue(
-        *("meters", "Days that Stripe's meters lack", "days", HOUR, "tell Stripe's meters of mirrored usage", JOBS),
+        *("meters", "Days that Stripe's meters lack", "days", HOUR, "tell Stripe's meters of mirrored usage"),
+        "/finance/meter-mirrors",
         sql.METERS,
     ),
 )
