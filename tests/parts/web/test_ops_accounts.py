@@ -35,7 +35,7 @@ def used(build: DatabaseBuilder, umbrella: str) -> None:
 
 
 async def test_an_account_is_suspended_with_a_reason_and_resumed(pages: Pages, umbrella: str) -> None:
-    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    ops = Reader(pages.reader(an_operator(now=pages.now, zone="Asia/Kathmandu")))
     assert "Umbrella" in words_of(await ops.open("/ops/accounts"))
     page = await ops.open(f"/ops/accounts/{umbrella}")
     assert re.search(r"Credit, USD \d+\.\d\d", words_of(page))
@@ -50,6 +50,10 @@ async def test_an_account_is_suspended_with_a_reason_and_resumed(pages: Pages, u
     assert "It is done" in words_of(done)
     assert "account.suspend" in words_of(done)
     assert "They asked us to." in words_of(done)
+    for path in (f"/ops/accounts/{umbrella}", "/ops/accounts", "/ops/audit"):
+        page = await ops.open(path)
+        assert "+0545</time>" in page.text, "times are in the reader's zone"
+        assert "UTC</time>" not in page.text, path
 
     late = await ops.open(f"/ops/accounts/{umbrella}/resume")
     await ops.write(f"/ops/accounts/{umbrella}/resume", reason="They paid.")
