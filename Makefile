@@ -37,7 +37,8 @@ pictures: .venv/.dev browser ## Take pictures of all pages in their states, with
 	@echo pictures/index.html
 
 manual: .venv/.dev browser ## Take the pictures of docs/pages anew: the steps of finance and operations
-	@GIGAROUTER_TEST_MANUAL=1 $(RUN) pytest tests/stories/pages/test_three_stories.py -k "finance_closes or ops_adds"
+	@GIGAROUTER_TEST_MANUAL=1 $(RUN) pytest tests/stories/pages/test_three_stories.py tests/stories/pages/test_ops_in_a_browser.py \
+		-k "finance_closes or ops_adds or on_duty"
 
 bench: .venv/.dev ## Measure against other gateways; the figures are kept in bench/results
 	@$(RUN) bench

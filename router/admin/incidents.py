@@ -60,7 +60,7 @@ async def open_incident(
     reason: str = "",
 ) -> IncidentId:
     """Open an incident with a first message. Raises ``InvalidRequest`` for one that begins in a far future."""
-    facts = IncidentFacts(title, impact, tuple(models), began_at or work.now)
+    facts = IncidentFacts(title, impact, tuple(models), began_at or work.now.replace(microsecond=0))
     _check_beginning(work, facts)
     incident_id = IncidentId(new_id(work.now))
     await work.connection.execute(_OPEN, _row(work, facts) | {"id": incident_id})

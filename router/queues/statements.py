@@ -79,11 +79,12 @@ PROBES: Final = f"""
     WHERE s.next_at <= now() AND e.state IN ('live', 'draining')
 """  # noqa: S608 - constants
 GIVEN_UP: Final = """
-    (SELECT count(*) FROM webhook_deliveries WHERE state = 'failed' AND created_at > now() - interval '7 days')
-    || ' were given up in 7 days'
+    coalesce((SELECT count(*) || ' were given up in 7 days' FROM webhook_deliveries
+        WHERE state = 'failed' AND created_at > now() - interval '7 days' HAVING count(*) > 0), '')
 """
 LAUNCHES: Final = """
-    SELECT count(*), min(l.created_at), 'for ' || count(DISTINCT l.model_id) || ' models', true
+    SELECT count(*), min(l.created_at), CASE WHEN count(*) > 0 THEN 'for ' || count(DISTINCT l.model_id) || ' models'
+        ELSE '' END, true
     FROM launch_mails l JOIN models m ON m.id = l.model_id WHERE m.status NOT IN ('live', 'deprecated', 'retired')
 """
 EXPORTS: Final = rows("exports", "state IN ('queued', 'running')", "requested_at", some("state = 'running'", "run now"))

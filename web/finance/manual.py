@@ -24,6 +24,7 @@ _FILES = (
     ("steps-of-finance", "pages/finance.md", "Finance, step by step"),
     ("queues", "queues.md", "Queues and lags"),
     ("steps-of-operations", "pages/ops.md", "Operations, step by step"),
+    ("steps-of-duty", "pages/duty.md", "Operations on duty, step by step"),
 )
 GUIDES = {name: Article(name, file, title, _ABOUT, "Finance") for name, file, title in _FILES}
 _BY_FILE = {article.file: name for name, article in GUIDES.items()}

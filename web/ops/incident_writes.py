@@ -9,7 +9,6 @@ from typing_extensions import override
 from router.api.in_process import Outcome
 from router.statistics.incidents import Impact, Incident, IncidentState
 from router.statistics.status import read_status, with_incident
-from web.answers import Answer
 from web.faults import NotFound
 from web.forms import ConfirmPage
 from web.ops.incidents import INCIDENTS, incident_of
@@ -63,7 +62,6 @@ class ShownIncidentPage(ConfirmPage, frozen=True, kw_only=True):
 
     template: ClassVar[str] = "ops/confirm_incident.html"
 
-    said: Incident
     incident: IncidentRow
     levels: tuple[LevelChange, ...] = ()
     levels_head: tuple[Column, ...] = LEVELS_HEAD
@@ -77,13 +75,6 @@ class IncidentWrite(Write, frozen=True, kw_only=True):
     """
 
     fixed: Mapping[str, str] = {}
-
-    @override
-    async def act(self, request: PageRequest) -> Answer:
-        answer = await Write.act(self, request)
-        if not isinstance(answer, ShownIncidentPage):
-            return answer
-        return msgspec.structs.replace(answer, levels=await _levels(request, answer.said))
 
     @override
     async def _read(self, request: PageRequest) -> tuple[Json, str]:
@@ -104,7 +95,7 @@ class IncidentWrite(Write, frozen=True, kw_only=True):
         page = await Write._confirmation(self, request, before, after)
         facts = {name: getattr(page, name) for name in page.__struct_fields__}
         said = incident_of(after.value)
-        return ShownIncidentPage(**facts, said=said, incident=incident_row(said))
+        return ShownIncidentPage(**facts, incident=incident_row(said), levels=await _levels(request, said))
 
     @override
     def _impact(self, request: PageRequest, after: Json) -> None:

@@ -60,12 +60,12 @@ class Key(msgspec.Struct, frozen=True):
 
 
 class KeyPage(Page, frozen=True, kw_only=True):
-    """A key. ``is_elsewhere``: it was used last from a network that it may not be used from now."""
+    """A key. ``elsewhere``: the network that it was used from last, where it may not be used from there now."""
 
     template: ClassVar[str] = "ops/key.html"
 
     key: Key
-    is_elsewhere: bool
+    elsewhere: str
     is_done: bool = False
 
 
@@ -85,11 +85,12 @@ async def show(request: PageRequest) -> KeyPage:
             raise NotFound from None
         raise
     title = key.name or key.shown_as
+    used_from = None if key.last_use is None else key.last_use.network
     return KeyPage(
         title=title,
         crumbs=(OPERATIONS, ACCOUNTS, Crumb(key.account, f"/ops/accounts/{key.account}"), Crumb(title)),
         key=key,
-        is_elsewhere=is_elsewhere(key.networks, None if key.last_use is None else key.last_use.network),
+        elsewhere=used_from if used_from is not None and is_elsewhere(key.networks, used_from) else "",
         is_done=query.done,
     )
 

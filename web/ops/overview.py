@@ -1,4 +1,4 @@
-"""Lists what needs a person, the oldest first: quarantines, conflicts, evidence, prices, mails, proposals.
+"""Lists what needs a person, the oldest first: quarantines, conflicts, incidents, prices, mails, proposals and more.
 
 Models, endpoints and prices are read from this process's memory; the rest are one statement each.
 """
@@ -15,8 +15,9 @@ from catalog.values import Model, Status
 from mail.outbox import count_failed
 from router.changes.second_person import list_proposals
 from router.registry.endpoints import list_endpoints
+from router.statistics.incidents import list_incidents
 from router.values import EndpointState
-from store.ids import EndpointId, EvidenceId, ProposalId, wire
+from store.ids import EndpointId, EvidenceId, IncidentId, ProposalId, wire
 from web.answers import Crumb, Page
 from web.parts.tables import Column
 from web.request import PageRequest
@@ -64,6 +65,7 @@ async def _stored(request: PageRequest) -> list[Waiting]:
         evidence = await list_evidence(connection, state=EvidenceState.OPEN, limit=SHOWN_MAX)
         proposals = await list_proposals(connection, now, only_open=True, before=None, most=SHOWN_MAX)
         failed, failed_since = await count_failed(connection)
+        incidents = await list_incidents(connection, is_open=True, limit=SHOWN_MAX)
     found = [
         Waiting(
             "Quarantine",
@@ -95,9 +97,19 @@ async def _stored(request: PageRequest) -> list[Waiting]:
         )
         for one in proposals
     ]
+    found += [
+        Waiting(
+            "Incident",
+            one.title,
+            f"/ops/incidents/{wire(IncidentId, one.id)}",
+            one.updated_at,
+            f"{one.impact.value}, {one.state.value}: what customers read of it was said then",
+        )
+        for one in incidents
+    ]
     if failed:
         of = f"{failed} that were given up"
-        found.append(Waiting("Mails", of, "/ops/audit", failed_since, "see the mail server"))
+        found.append(Waiting("Mails", of, "/ops/queues#mails_failed", failed_since, "see the mail server"))
     return found
 
 

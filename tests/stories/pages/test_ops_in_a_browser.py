@@ -1,19 +1,24 @@
 """The console in Chromium: accessible, narrow, and without script; a conflict is settled with evidence by clicks."""
 
+import asyncio
+import re
+
 import pytest
 from playwright.async_api import expect
 from sqlalchemy import text
 
 from router.identity.members import Role
-from store.ids import AccountId, wire
+from store.ids import AccountId, KeyId, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.browser import NewWindow, Site
+from tests.harness.manual import Manual
 from tests.harness.pages import an_operator
 from tests.harness.pictures import take_pictures
 
 pytestmark = pytest.mark.anyio
 
 CONTESTED = "codefuse-ai/F2LLM-v2-4B"
+SERVED = "acme/embed"
 LONG = "a-model-with-a-name-of-eighty-characters-and-not-one-space-in-it-anywhere-at-all"
 
 # A week of hourly probes, the last of which is further from the reference than it may be.
@@ -42,6 +47,10 @@ def build(build: DatabaseBuilder) -> DatabaseBuilder:
     model = build.a_model(f"acme/{LONG}")
     build.an_endpoint(model, "https://api.acme.example/v1", name="acme")
     build.rows(DRIFT, model)
+    served = build.a_model(SERVED)
+    for name, cost in (("near", 500_000), ("far", 900_000)):
+        build.an_endpoint(served, f"https://{name}.example/v1", name=name, cost_nano_per_mtok=cost)
+    build.rows(DRIFT, served)
     return build
 
 
@@ -142,3 +151,37 @@ async def test_models_are_found_and_registered_by_clicks_without_script(open_win
     way = page.get_by_role("link", name="Cost and price")
     await expect(way).to_have_attribute("href", "/ops/prices/new?model=voyageai%2Fvoyage-code-3")
     await take_pictures(window, "ops-provider-with-models")
+
+
+async def test_operators_on_duty_do_what_the_article_says(
+    open_window: NewWindow, site: Site, build: DatabaseBuilder, account: AccountId
+) -> None:
+    manual = Manual("duty.md")
+    _, key = await asyncio.to_thread(build.a_key_and_its_id, account)
+    window = await open_window(an_operator(now=site.pages.now), java_script_enabled=False)
+    page = await window.open("/ops")
+    await page.get_by_role("link", name="Queues and lags").click()
+    await expect(page.get_by_role("row", name=re.compile("^Processes that run jobs.*unknown"))).to_be_visible()
+    await manual.check(window, "duty-queues")
+    await take_pictures(window, "ops-queues")
+    await window.open("/ops/incidents/new")
+    await page.get_by_role("textbox", name="What does not work").fill("Answers are slow")
+    await page.get_by_role("textbox", name="Models that it touches").fill(SERVED)
+    await page.get_by_role("textbox", name="What customers read").fill(
+        "Some calls take seconds. We look for the cause."
+    )
+    await page.get_by_role("button", name="See what would change").click()
+    await manual.check(window, "duty-confirm")
+    await take_pictures(window, "ops-incident-confirm")
+    await page.get_by_role("button", name="Open the incident Answers are slow").click()
+    await manual.check(window, "duty-incident")
+    await window.open(f"/ops/route?a={SERVED}&b={SERVED}&b_exclude=near")
+    await expect(page.get_by_role("row", name=re.compile("^Chosen.*differs"))).to_be_visible()
+    await manual.check(window, "duty-routes")
+    await take_pictures(window, "ops-route-pair")
+    await window.open(f"/ops/keys/{wire(KeyId, key)}")
+    await manual.check(window, "duty-key")
+    await window.open(f"/ops/spaces/tests:{SERVED}?days=7")
+    await manual.check(window, "duty-drift")
+    await take_pictures(window, "ops-drift")
+    assert not manual.unseen
