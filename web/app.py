@@ -16,6 +16,7 @@ from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.in_process import OperationRefused
 from router.api.server.compressed_answer import CompressedAnswer
 from router.errors import Refusal
+from router.values import Answer as UnreadAnswer
 from store.ids import RequestId, wire
 from store.postgres import STORE_FAULTS, is_away
 from web.access import check_access
@@ -85,6 +86,24 @@ class WebApp:
                 await self._answer(scope, receive, exchange, send)
         finally:
             self._record(exchange)
+
+    def refuse_unread(self, refusal: Refusal, request_id: RequestId) -> UnreadAnswer:
+        """The page for what never became a request, such as a head that is too large."""
+        page = error_page(refusal, wire(RequestId, request_id))
+        shell = Shell(
+            viewer=NOBODY,
+            assets=self._current_assets(),
+            path="/",
+            here="/",
+            request_id=page.request_id,
+            public_url=self._context.origins.public,
+            api_url=self._context.api_url,
+            nav=navigation(self._paths, "/", NOBODY),
+        )
+        body = self._renderer.render(page, shell)
+        headers = [*self._headers, *caching(is_personal=True, cache=None), (b"content-type", HTML.encode())]
+        headers.append((b"content-length", b"%d" % len(body)))
+        return UnreadAnswer(status=page.status, headers=headers, body=(body,))
 
     async def _answer(self, scope: Scope, receive: Receive, exchange: Exchange, send: Send) -> None:
         reading = _Reading(exchange)

@@ -1,9 +1,10 @@
 """Reads queries, forms and cookies: bounded, strict, and with a sentence for whatever cannot be read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -15,6 +16,8 @@ Pairs = tuple[tuple[str, str], ...]
 
 QUERY_BYTES_MAX = 8 * 1024
 FIELDS_MAX = 200
+# Of the fields that there are, so many are named to who names another.
+SHOWN_FIELDS_MAX = 20
 COOKIE_BYTES_MAX = 8 * 1024
 
 
@@ -71,7 +74,8 @@ def struct_of(pairs: Pairs, form: type[T]) -> T:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name not in fields:
-            raise InvalidInput(f"There is no field {shown(name)}.", shown(name))
+            known = f" There are {', '.join(list(fields)[:SHOWN_FIELDS_MAX])}." if fields else ""
+            raise InvalidInput(f"There is no field {shown(name)}.{known}", shown(name))
         if get_origin(fields[name]) is tuple:
             values.setdefault(name, [])
             values[name] += [value] if value else []
@@ -82,18 +86,29 @@ def struct_of(pairs: Pairs, form: type[T]) -> T:
     try:
         return msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as fault:
-        raise _fault_of(fault) from None
+        raise _fault_of(fault, fields) from None
 
 
-def _fault_of(fault: msgspec.ValidationError) -> InvalidInput:
+def _fault_of(fault: msgspec.ValidationError, fields: Mapping[str, Any]) -> InvalidInput:
     message, _, place = str(fault).partition(" - at `$.")
     name = place.rstrip("`").split("[")[0] or None
     if message.startswith("Object missing required field"):
         name = message.split("`")[1]
         return InvalidInput(f"The field {name} is missing.", name)
     if message.startswith("Invalid enum value"):
-        return InvalidInput(f"The field {name} has none of the values that it can have.", name)
-    return InvalidInput(f"The field {name} has to be another: {_wanted(message)}.", name)
+        choices = ", ".join(_choices(fields.get(name or "")))
+        return InvalidInput(f"The field {name} has none of the values that it can have: {choices}.", name)
+    return InvalidInput(f"The field {name} takes {_wanted(message)}.", name)
+
+
+def _choices(kind: Any) -> Iterator[str]:  # noqa: ANN401 - a type
+    """The texts that a field's type has to choose from."""
+    if isinstance(kind, str) and kind:
+        yield kind
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        yield from (str(one.value) for one in kind)
+    for part in get_args(kind):
+        yield from _choices(part)
 
 
 # msgspec's words -> a person's.
