@@ -119,6 +119,7 @@ async def test_an_operator_registers_on_the_page_of_the_invitation(pages: RealPa
     await take_pictures(window, "operator")
     await page.get_by_role("button", name="Make the passkey").click()
     await expect(page.get_by_role("heading", level=1)).to_have_text("Operations")
+    await window.open("/me")
     await page.get_by_role("button", name="Sign out", exact=True).click()
     window.expected.add(404)
     answer = await page.goto("/ops/accounts/acct_" + "0" * 32 + "/name")
