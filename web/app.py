@@ -25,9 +25,10 @@ from web.context import WebContext
 from web.faults import InvalidInput, NotFound, PageFault, SignInNeeded, error_page, store_away
 from web.fields import Pairs, read_cookies, read_pairs, read_query, too_large
 from web.origins import allowed_write
+from web.parts.permitted import without_forbidden
 from web.render import Renderer
 from web.request import FORM_MEDIA, PageRequest
-from web.route import Route, RouteTable
+from web.route import STAFF, Route, RouteTable, Who
 from web.security import Headers, caching, content_policy, security_headers
 from web.shell import Shell, Theme, account_navigation, has_shortcuts, navigation, switcher
 from web.sign_in.finish import held_of
@@ -214,11 +215,27 @@ class WebApp:
     def _body(self, answer: Answer, reading: _Reading) -> bytes | AsyncIterator[bytes]:
         match answer:
             case Page():
-                return self._renderer.render(answer, self._shell(reading))
+                html = self._renderer.render(answer, self._shell(reading))
+                return self._permitted(html, reading)
             case File():
                 return answer.body
             case Redirect():
                 return b""
+
+    def _permitted(self, html: bytes, reading: _Reading) -> bytes:
+        """A page of the consoles without what another role does there."""
+        staff = reading.viewer.staff
+        if staff is None or reading.route is None or reading.route.who is not Who.OPERATOR:
+            return html
+        role = staff.role
+
+        def may_open(path: str) -> bool:
+            found = self._table.find(path)
+            return found is None or found[0].who is not Who.OPERATOR or role in found[0].roles
+
+        writer = next(one for one in STAFF if one is not role)
+        note = f"What {writer.value} does here is not offered to you: you are {role.value}."
+        return without_forbidden(html.decode(), may_open, note).encode()
 
     def _shell(self, reading: _Reading) -> Shell:
         exchange = reading.exchange

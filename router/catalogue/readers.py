@@ -22,7 +22,8 @@ SELECT a.id AS account_id,
     ARRAY(SELECT l.license || '@' || l.text_version FROM license_acceptances l WHERE l.account_id = a.id) AS accepted,
     (SELECT coalesce(jsonb_agg(jsonb_build_array(k.name, k.handle, k.last4, k.use, k.is_test) ORDER BY k.id), '[]')
         FROM (SELECT * FROM keys WHERE account_id = a.id AND revoked_at IS NULL ORDER BY id DESC LIMIT :keys_max) k
-    ) AS keys
+    ) AS keys,
+    (SELECT count(*) FROM keys WHERE account_id = a.id AND revoked_at IS NULL) AS key_count
 FROM accounts a WHERE a.id = ANY(CAST(:accounts AS uuid[]))
 """)
 
@@ -37,7 +38,7 @@ ORDER BY account_id, use, models, id LIMIT :most
 
 
 class ReaderAccount(msgspec.Struct, frozen=True):
-    """One account of the reader: its vote, its mail at launch, and its newest keys.
+    """One account of the reader: its vote, its mail at launch, its newest keys, and how many more it has.
 
     ``shown`` are the keys' beginnings, no secrets.
     """
@@ -47,6 +48,7 @@ class ReaderAccount(msgspec.Struct, frozen=True):
     is_mailed: bool
     keys: tuple[KeyUse, ...]
     shown: tuple[str, ...]
+    keys_left: int = 0
 
 
 async def read_accounts(
@@ -65,6 +67,7 @@ async def read_accounts(
             row.is_mailed,
             tuple(KeyUse(name or handle[:4], Use(use), accepted) for name, handle, _, use, _ in row.keys),
             tuple(f"{TEST if is_test else LIVE}{handle[:4]}…{last4}" for _, handle, last4, _, is_test in row.keys),
+            row.key_count - len(row.keys),
         )
     return [found[account] for account in accounts if account in found]
 

@@ -60,7 +60,7 @@ class UsageSpan(msgspec.Struct, frozen=True):
         if self.each == "hour":
             at = self.since.replace(minute=0)
             while at < self.until:
-                yield f"{at.astimezone(self.zone):%m-%d %H:%M}", at
+                yield hour_name(at, self.zone), at
                 at += timedelta(hours=1)
             return
         day, month = self.first, ""
@@ -71,6 +71,13 @@ class UsageSpan(msgspec.Struct, frozen=True):
                 month = name
                 yield month, month
             day += DAY
+
+
+def hour_name(at: datetime, zone: ZoneInfo) -> str:
+    """``11-01 00:00``; an hour that comes twice, when clocks are set back, says which of the two it is."""
+    local = at.astimezone(zone)
+    is_twice = local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
+    return f"{local:%m-%d %H:%M %Z}" if is_twice else f"{local:%m-%d %H:%M}"
 
 
 def span_of(fields: UsageFields, now: datetime, zone_name: str) -> UsageSpan:

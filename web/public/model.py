@@ -96,6 +96,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     specifications: tuple[Fact, ...]
     verdict: Verdict
     key_verdicts: tuple[KeyVerdict, ...]
+    keys_left: int
     key_shown: str
     endpoints: tuple[EndpointLine, ...]
     figures_note: str
@@ -188,6 +189,7 @@ async def page_of(
         specifications=specifications(model),
         verdict=verdict,
         key_verdicts=tuple(one for reader in readers for one in verdicts_of_keys(model, reader.keys, now)),
+        keys_left=sum(reader.keys_left for reader in readers),
         key_shown=next((shown for reader in readers for shown in reader.shown), ""),
         endpoints=endpoint_lines(context.endpoints.of_model(model), statistics),
         figures_note=_figures_note(statistics, request),

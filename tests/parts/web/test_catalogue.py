@@ -134,6 +134,7 @@ async def test_a_member_sees_what_holds_for_their_keys_votes_and_sends_evidence(
     assert len([one for one in statements if "set_config" not in one]) <= 6
     found = page_text(page.text)
     assert re.search(r"- \S+, declared for commercial use: may not call it\. CC-BY-NC-ND-4.0 does not permit", found)
+    assert "These are the newest." not in found
     mine = (await ann.get("/models?mine=1")).text
     assert LIVE in mine
     assert f'value="{F2LLM}"' not in mine

@@ -7,12 +7,14 @@ from html import unescape
 import pytest
 
 from catalog.votes import vote
-from router.identity.members import Role
+from router.identity.members import OPERATOR_ROLES, Role
 from store.ids import AccountId, ModelId, RequestId, new_id, wire
 from tests.builders.calls import CHARGE
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, form_of, words_of
+from web.route import RouteTable
+from web.routes import ROUTES
 
 pytestmark = pytest.mark.anyio
 
@@ -117,3 +119,24 @@ async def test_two_routes_stand_side_by_side_and_what_one_lacks_is_said_beside_t
     nothing = await ops.open(f"/ops/route?a={gone}&b=none/none", status=404)
     assert words_of(nothing).count("is not here.") == 2
     await ops.open(f"/ops/route?a={model}&a_tokens=many&b={made}")
+
+
+CONSOLE_PAGES = (
+    *("/ops", "/ops/providers", "/ops/models", f"/ops/models/{MODEL}", "/ops/prices", "/ops/incidents", "/finance"),
+    *("/ops/licenses/codefuse-ai/F2LLM-v2-4B", "/finance/documents", "/finance/exports", "/finance/refunds"),
+)
+
+
+@pytest.mark.parametrize("role", sorted(OPERATOR_ROLES))
+async def test_a_console_leads_its_reader_nowhere_they_may_not_go(pages: Pages, model: str, role: Role) -> None:
+    del model
+    table, reader = RouteTable(ROUTES), Reader(pages.reader(an_operator(role, now=pages.now)))
+    is_told = 0
+    for path in CONSOLE_PAGES:
+        page = (await reader.open(path)).text
+        is_told += f"is not offered to you: you are {role.value}." in page
+        for link in re.findall(r'href="(/(?:ops|finance)/[^"?#]+)', page):
+            found = table.find(unescape(link))
+            assert found is not None, (path, link)
+            assert role in found[0].roles, (path, link)
+    assert is_told, "where something was left out it says so"

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from html import unescape
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ from store.postgres import Database
 from tests.builders.calls import CALLS, MODELS, Filled
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, a_member
+from web.customer.usage_span import UsageFields, span_of
 
 pytestmark = pytest.mark.anyio
 
@@ -93,6 +94,14 @@ async def test_every_span_and_bucket_is_shown_also_on_days_when_clocks_change(
             for each in ("hour", "day", "month"):
                 answer = await ann.get(f"{filled.base}/usage?zone={zone}&{span}&each={each}")
                 assert answer.status_code == 200, (zone, span, each)
+
+
+def test_an_hour_that_comes_twice_says_which_it_is() -> None:
+    day = date(2026, 11, 1)
+    span = span_of(UsageFields(since=day, until=day, each="hour"), datetime.now(UTC), "America/New_York")
+    names = [name for name, _ in span.buckets()]
+    assert len(set(names)) == len(names) == 25
+    assert names[:4] == ["11-01 00:00", "11-01 01:00 EDT", "11-01 01:00 EST", "11-01 02:00"]
 
 
 async def test_a_finance_member_sees_money_and_no_key(pages: Pages, filled: Filled) -> None:

@@ -148,7 +148,12 @@ async def test_models_are_found_and_registered_by_clicks_without_script(open_win
     await page.get_by_role("button", name="See what would change").click()
     await page.get_by_role("button", name="Register 2 models at voyage").click()
     await expect(page.get_by_role("status").first).to_contain_text("It is done")
-    way = page.get_by_role("link", name="Cost and price")
+    # Prices are for finance: the step is named, and is a link for them alone.
+    await expect(page.get_by_role("listitem").filter(has_text="Cost and price: our cost 0.18")).to_be_visible()
+    await expect(page.get_by_role("link", name="Cost and price")).to_have_count(0)
+    finance = await open_window(an_operator(Role.FINANCE_ADMIN, now=site.pages.now))
+    there = await finance.open(page.url.removeprefix(site.url).partition("?")[0])
+    way = there.get_by_role("link", name="Cost and price")
     await expect(way).to_have_attribute("href", "/ops/prices/new?model=voyageai%2Fvoyage-code-3")
     await take_pictures(window, "ops-provider-with-models")
 
