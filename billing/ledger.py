@@ -38,6 +38,12 @@ class Posting(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
+_BOOKED_HERE = text("""
+    SELECT dense_rank() OVER (ORDER BY e.id) AS entry, e.kind, e.source_ref, e.period, l.kind, l.detail, l.account_id,
+        p.amount_nano
+    FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+    WHERE e.xact = pg_current_xact_id_if_assigned() ORDER BY e.id, p.leg
+""")
 _DRIFTED = text("""
     WITH posted AS MATERIALIZED (
         SELECT ledger_account_id AS id, sum(amount_nano) AS amount FROM postings GROUP BY 1
@@ -130,6 +136,24 @@ async def _find_or_open(tx: AsyncConnection, leg: Posting) -> LedgerAccountId:
     facts = {"kind": leg.kind, "account_id": leg.account_id, "detail": leg.detail}
     await tx.execute(_OPEN, {"id": new_id(), **facts})
     return LedgerAccountId((await tx.execute(_FIND, facts)).scalar_one())
+
+
+class BookedLeg(msgspec.Struct, frozen=True):
+    """One leg of an entry that a transaction has booked; ``entry`` counts the entries from 1, in their order."""
+
+    entry: int
+    kind: str
+    source_ref: str
+    period: date
+    ledger_account: str
+    detail: str
+    account_id: AccountId | None
+    amount: NanoUSD
+
+
+async def booked_here(tx: AsyncConnection) -> list[BookedLeg]:
+    """The legs of all entries that this transaction has booked so far."""
+    return [BookedLeg(*row) for row in await tx.execute(_BOOKED_HERE)]
 
 
 async def trial_balance(tx: AsyncConnection) -> list[LedgerBalance]:

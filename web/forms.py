@@ -58,7 +58,8 @@ class Hidden(msgspec.Struct, frozen=True):
 class ConfirmPage(Page, frozen=True, kw_only=True):
     """What a write would change, before it does: shown by every write of ops and finance.
 
-    ``action`` is the form's address, ``button`` names the object, ``back`` is where nothing happens.
+    ``action`` is the form's address, ``button`` names the object, ``back`` is where nothing happens. ``changes_more``:
+    what would change is shown below, too.
     """
 
     template = "parts/confirm.html"
@@ -71,6 +72,7 @@ class ConfirmPage(Page, frozen=True, kw_only=True):
     is_dangerous: bool = False
     needs_second_person: bool = False
     notes: tuple[str, ...] = ()
+    changes_more: bool = False
 
 
 def form_of(

@@ -3,13 +3,14 @@
 Texts come from outside: control and bidirectional characters in them are shown as signs and change nothing else.
 """
 
+import re
 from collections.abc import Callable, Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from router.catalogue.values import CatalogueRow
 from web.answers import Page
@@ -22,10 +23,18 @@ FOLDER = Path(__file__).parent
 ROW = "public/parts/model_row.html"
 
 
+_CODE = re.compile("`([^`]+)`")
+
+
 @lru_cache(maxsize=2000)
 def _markdown(text: str) -> Markup:
     """Markdown as HTML; hidden characters are shown before, since what is rendered is markup already."""
     return render_markdown(str(visible(text)))
+
+
+def coded(text: str) -> Markup:
+    """A sentence of ours in which what stands between backticks is code, as programs are told it."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - it is escaped before
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -41,6 +50,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "iso": times.iso,
     "drawn": chart.draw,
     "markdown": _markdown,
+    "coded": coded,
 }
 
 

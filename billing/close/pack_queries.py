@@ -90,7 +90,11 @@ _FLOWS = """
         sum(used) AS used, sum(paid_debt) AS paid_debt, sum(expired) AS expired, sum(taken_back) AS taken_back,
         sum(closing) AS closing
 """
-DEFERRED = text(f"{_GRANTS} SELECT kind, {_FLOWS} FROM lots GROUP BY 1 ORDER BY 1")  # noqa: S608
+# A kind that had nothing in the month, neither before nor after it, is no row.
+_MOVED = (
+    "HAVING bool_or(closing <> 0 OR granted <> 0 OR used <> 0 OR paid_debt <> 0 OR expired <> 0 OR taken_back <> 0)"
+)
+DEFERRED = text(f"{_GRANTS} SELECT kind, {_FLOWS} FROM lots GROUP BY 1 {_MOVED} ORDER BY 1")  # noqa: S608
 # The age is that at the month's end, so that each grant is in one row, from opening to closing.
 AGED = text(f"""
     {_GRANTS}
@@ -100,7 +104,7 @@ AGED = text(f"""
             WHEN days <= 180 THEN '91-180' WHEN days <= 365 THEN '181-365' ELSE 'over 365' END AS age
         FROM (SELECT *, extract(epoch FROM CAST(:ends AS timestamptz) - granted_at) / 86400 AS days FROM lots) dated
     ) aged GROUP BY 1, 2
-    HAVING bool_or(closing <> 0 OR granted <> 0 OR used <> 0 OR paid_debt <> 0 OR expired <> 0 OR taken_back <> 0)
+    {_MOVED}
     ORDER BY 1, 2
 """)  # noqa: S608
 # What was charged and given back of each jurisdiction's tax, as it is in the ledger.

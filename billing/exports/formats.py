@@ -10,6 +10,7 @@ class ExportKind(StrEnum):
     GRANTS = "grants"
     PAYMENTS = "payments"
     MOVEMENTS = "movements"
+    TAX = "tax"
     AUDIT = "audit"
     DOCUMENTS = "documents"
     JOURNAL = "journal"

@@ -205,6 +205,32 @@ MOVEMENTS = Table(
     order="e.at, e.id",
     filters={"account_id": "e.payer"},
 )
+# What is owed of each jurisdiction's tax, as the ledger has it: its sums are those of the close's tax report.
+TAX = Table(
+    name="tax",
+    common=f"WITH {_ACCOUNTS}",
+    columns=(
+        _text("entry", _id("entry", "e.id")),
+        _integer("leg", "e.leg"),
+        _instant("at", "e.at"),
+        _instant("booked_at", "e.booked_at"),
+        *_ACCOUNT_COLUMNS,
+        _text("kind", "e.kind"),
+        _text("reference", "{cell}(e.source_ref)"),
+        _text("jurisdiction", "{cell}(e.detail)"),
+        _money("charged_usd", "greatest(e.amount_nano, 0)"),
+        _money("taken_off_usd", "greatest(-e.amount_nano, 0)"),
+    ),
+    source=f"""
+        (SELECT e.*, {COUNTS_AT} AS at, p.leg, p.amount_nano, l.detail
+         FROM entries e JOIN postings p ON p.entry_id = e.id JOIN ledger_accounts l ON l.id = p.ledger_account_id
+         WHERE e.booked_at >= $1::timestamptz - interval '1 hour' AND l.kind = 'tax_payable') e
+        LEFT JOIN a ON a.id = e.account_id WHERE e.at >= $1 AND e.at < $2 {{filters}}
+    """,  # noqa: S608 - constants
+    at="e.at",
+    order="e.at, e.id, e.leg",
+    filters={"account_id": "e.account_id"},
+)
 # Opening and closing of every account; one file, which is read at the end.
 BALANCES = Table(
     name="balances",
@@ -311,6 +337,7 @@ TABLES_OF: dict[ExportKind, tuple[Table, ...]] = {
     ExportKind.GRANTS: (GRANTS,),
     ExportKind.PAYMENTS: (PAYMENTS,),
     ExportKind.MOVEMENTS: (MOVEMENTS, BALANCES),
+    ExportKind.TAX: (TAX,),
     ExportKind.AUDIT: (AUDIT,),
     ExportKind.DOCUMENTS: (DOCUMENTS, DOCUMENT_LINES),
 }

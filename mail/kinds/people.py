@@ -45,7 +45,7 @@ class Invitation(Mail, frozen=True, kw_only=True):
 
 
 class Welcome(Mail, frozen=True, kw_only=True):
-    """An account was opened. ``credit_usd``: free credit in it, empty where there is none."""
+    """An account was opened. ``credit_usd``: free credit in it, empty where there is none; ``path``: where it is."""
 
     kind: ClassVar[str] = "welcome"
     topic: ClassVar[Topic | None] = Topic.WELCOME
@@ -53,10 +53,11 @@ class Welcome(Mail, frozen=True, kw_only=True):
     account_name: str
     credit_usd: str = ""
     credit_until: datetime | None = None
+    path: str = ""
 
     @override
     def link(self, account: str) -> str:
-        return f"/accounts/{account}" if account else "/"
+        return self.path or (f"/accounts/{account}" if account else "/")
 
 
 class PasskeyAdded(Mail, frozen=True, kw_only=True):

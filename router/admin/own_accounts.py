@@ -22,7 +22,7 @@ from router.identity.people.mails import Welcome
 from router.identity.people.people import notify_person
 from router.identity.people.set_up import FreeCredit
 from router.identity.people.values import Person
-from store.ids import AccountId
+from store.ids import AccountId, wire
 
 FIRST_KEY, TEST_KEY = "first key", "test key"
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended('gigarouter welcome ' || :source, 0))")
@@ -58,7 +58,12 @@ async def open_own_account(work: UnitOfWork, person: Person, credit: FreeCredit)
     test_key = await create_key(work, account.id, KeySpec(name=TEST_KEY), is_test=True, is_mailed=False)
     until = await _give_free_credit(work, person, account.id, credit)
     amount = credit.amount if until else NanoUSD(0)
-    mail = Welcome(account_name=account.name, credit_usd=to_usd(amount) if amount else "", credit_until=until)
+    mail = Welcome(
+        account_name=account.name,
+        credit_usd=to_usd(amount) if amount else "",
+        credit_until=until,
+        path=f"/accounts/{wire(AccountId, account.id)}",
+    )
     await notify_person(work, person.id, mail, dedupe=f"welcome:{account.id.hex}")
     return Opened(account.id, account.name, key, test_key, amount, until)
 

@@ -13,7 +13,8 @@ from router.api import azure, faults
 from router.api.access import check_access
 from router.api.admin import operations as admin_operations
 from router.api.admin.context import AdminContext, admin_context
-from router.api.admin.request import Proposed, proposed, replayed
+from router.api.admin.dry_runs import DryRan, Proposed
+from router.api.admin.request import proposed, replayed
 from router.api.documents import admin_document_operations
 from router.api.documents import operations as document_operations
 from router.api.error_envelope import error_response
@@ -181,6 +182,7 @@ def fastapi_app(nouns: Iterable[APIRouter]) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ReplayedOutcome, _replayed)
     app.add_exception_handler(Proposed, _proposed)
+    app.add_exception_handler(DryRan, _proposed)
     app.add_exception_handler(Exception, _unexpected)
     return app
 
@@ -219,7 +221,7 @@ async def _replayed(request: Request, before: Exception) -> Response:
 
 
 async def _proposed(request: Request, proposal: Exception) -> Response:
-    assert isinstance(proposal, Proposed)
+    assert isinstance(proposal, Proposed | DryRan)
     return proposed(proposal.outcome)
 
 

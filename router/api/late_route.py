@@ -15,10 +15,11 @@ from typing_extensions import override
 
 
 class LateRoute(APIRoute):
-    """A route that has what the search for one needs, and builds the rest when it is missed."""
+    """A route that has what the search for one needs and its name, and builds the rest when it is missed."""
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401 - FastAPI's own
         self.path, self.endpoint, self.methods = path, endpoint, set(options["methods"])
+        self.operation_id = options["operation_id"]
         self._options, self._is_built = options, False
         self._before_places = path.partition("{")[0]
 

@@ -230,7 +230,8 @@ async def read_month(request: PageRequest, month: str, wanted: Collection[str]) 
 def paper_of(table: Table, base: str) -> Paper:
     """A paper as its page shows it."""
     columns = range(len(table.columns))
-    amounts = {one for one in columns if all(_AMOUNT.fullmatch(str(row[one])) for row in table.rows)}
+    # The first column names the row, also where it is a code or a number.
+    amounts = {one for one in columns[1:] if all(_AMOUNT.fullmatch(str(row[one])) for row in table.rows)}
     return Paper(
         name=_title(table.name),
         href=f"{base}/papers/{table.name}",

@@ -21,7 +21,7 @@ from web.request import PageRequest
 EXPORTS = Crumb("Exports", "/finance/exports")
 MANIFEST = "manifest.json"
 CHUNK = 256 * 1024
-KINDS = ("usage", "grants", "payments", "movements", "audit", "documents", "journal")
+KINDS = ("usage", "grants", "payments", "movements", "tax", "audit", "documents", "journal")
 FORMATS = ("csv", "csv.gz", "parquet", "hledger", "beancount", "generic", "quickbooks", "xero", "datev")
 LIST = Listing(
     operation="list_exports",

@@ -230,6 +230,6 @@ PAYMENTS = Listing(
     ),
     fields=(SEARCH, ACCOUNT, _states(TopupStatus), PERIOD),
     ways=(Way("/finance/reviews", "Reviews"), Way("/finance/disputes", "Disputes"), Way("/finance/refunds", "Refunds")),
-    empty="Nobody has bought credit yet.",
+    empty="No top-up was ordered yet. Credit that was paid for otherwise is given as a grant.",
     empty_way=Way("/ops/accounts", "Look at the accounts"),
 )

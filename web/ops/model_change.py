@@ -101,9 +101,11 @@ class ModelWrite(Write, frozen=True, kw_only=True):
         ]
         blocks = self._blocks(before, after.value)
         impact = answer.get("impact")
+        differing = tuple(one for one in texts if one.lines)
         return ModelChangePage(
-            **{name: getattr(page, name) for name in ConfirmPage.__struct_fields__},
-            texts=tuple(one for one in texts if one.lines),
+            **{name: getattr(page, name) for name in ConfirmPage.__struct_fields__ if name != "changes_more"},
+            changes_more=bool(differing),
+            texts=differing,
             impact=None if impact is None else msgspec.convert(impact, MoveImpact),
             preview=await preview_of(request, answer, blocks) if blocks else None,
         )

@@ -66,7 +66,7 @@ class RecordWrite(ModelWrite, frozen=True, kw_only=True):
         records = self._records(answer)
         found: Json = {"id": answer["id"], "answer": answer, "listed": [self.label(one) for one in records]}
         if record is None:
-            return found
+            return dict.fromkeys((*self.names, *self.long), "") | found
         if self.part == "statements":
             found[HERE] = _here(answer, record["fact"])
         if not self.is_single:
@@ -168,7 +168,8 @@ class RecordWrite(ModelWrite, frozen=True, kw_only=True):
         declared = request.operations.declared(self.operation)
         body, _ = self._patch(form.values, before["answer"], self._place(request, before["answer"]))
         same = curl(declared.method, declared.path_of(self._path(request)), body=body, if_match=version)
-        return msgspec.structs.replace(page, curl=same)
+        facts = tuple((name, value) for name, value in page.facts if value)
+        return msgspec.structs.replace(page, curl=same, facts=facts)
 
     @override
     def _curl(self, request: PageRequest, form: Form, version: str, before: Json) -> str:

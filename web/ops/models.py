@@ -92,7 +92,7 @@ class ModelsPage(Page, frozen=True, kw_only=True):
     is_filtered: bool
     statuses: tuple[tuple[str, str], ...] = (("", "any"), *((one.value, one.value.replace("_", " ")) for one in Status))
     licenses: tuple[tuple[str, str], ...] = (("", "any"), *((chip.kind, chip.value) for chip in Chip))
-    gaps: tuple[tuple[str, str], ...] = (("", "nothing in particular"), *GAPS)
+    gaps: tuple[tuple[str, str], ...] = (("", "any"), *GAPS)
     next_href: str | None
     first_href: str | None
 

@@ -9,7 +9,7 @@ from web.public.documentation.articles import ARTICLES
 from web.public.documentation.reference import operations
 from web.request import PageRequest
 
-PUBLIC = ("/models", "/pricing", "/status", "/docs", "/docs/errors", "/docs/api")
+PUBLIC = ("/models", "/compare", "/status", "/pricing", "/docs", "/docs/errors", "/docs/api")
 # Pages of persons answer nobody; here so that nobody tries.
 NOT_FOR_ROBOTS = ("/accounts/", "/device", "/finance", "/invitations/", "/me", "/ops", "/sign-in", "/unsubscribe/")
 FOR_A_WHILE = "public, max-age=300"
@@ -47,11 +47,11 @@ async def show_llms(request: PageRequest) -> File:
         "## Documentation",
         "",
         *(f"- [{one.title}]({base}/docs/{one.slug}): {one.about}" for one in ARTICLES),
-        f"- [Errors]({base}/docs/errors): every code, and whether the same call can pass again",
-        f"- [API reference]({base}/docs/api): every operation",
-        f"- [Pricing]({base}/pricing): all list prices",
-        f"- [Status]({base}/status.json): how each model serves now, as JSON",
-        f"- [Catalogue as JSON]({base}/models.json) and [as CSV]({base}/models.csv), with filters in the address",
+        f"- [Errors]({base}/docs/errors): Every code, and whether the same call can pass again.",
+        f"- [API reference]({base}/docs/api): Every operation.",
+        f"- [Pricing]({base}/pricing): All list prices.",
+        f"- [Status]({base}/status.json): How each model serves now, as JSON.",
+        f"- [Catalogue as JSON]({base}/models.json) and [as CSV]({base}/models.csv), with filters in the address.",
         "",
         "## Models",
         "",

@@ -21,6 +21,7 @@ from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
 from web.fields import shown
 from web.parts.tables import Column, address
+from web.parts.times import second
 from web.parts.trial import TrialBlock, trial_block
 from web.public.linked_data import LinkedData, linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
@@ -222,7 +223,7 @@ def _figures_note(statistics: StatisticsSnapshot | None, request: PageRequest) -
     if statistics is None or statistics.state.as_of is None:
         return "No figures are known yet."
     late = ", which is late" if statistics.state.is_late(request.exchange.now) else ""
-    return f"Figures as of {statistics.state.as_of:%Y-%m-%d %H:%M:%S} UTC{late}."
+    return f"Figures as of {second(statistics.state.as_of, request.viewer.zone)}{late}."
 
 
 def _costs(model: Model, row: CatalogueRow, query: ModelQuery) -> Costs:

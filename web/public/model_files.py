@@ -120,7 +120,7 @@ def facts_of(row: CatalogueRow) -> dict[str, Any]:
         "status": row.status.value,
         "summary": row.summary,
         "usd_per_mtok": _usd(row.price_nano),
-        "batch_usd_per_mtok": _usd(row.batch_nano),
+        "batch_usd_per_mtok": _usd(row.paid_batch_nano),
         "estimated_usd_per_mtok": None if estimate is None else to_usd(estimate.nano_per_mtok),
         "estimate_source": estimate and estimate.source,
         "dimensions": row.dimensions,

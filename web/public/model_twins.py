@@ -106,7 +106,7 @@ def _endpoints(page: ModelPage) -> Iterable[str]:
     if not page.endpoints:
         return
     yield "## Endpoints\n"
-    list_price, batch = _price(page.row.price_nano), _price(page.row.batch_nano)
+    list_price, batch = _price(page.row.price_nano), _price(page.row.paid_batch_nano)
     for one in page.endpoints:
         available = " and ".join(
             f"{'too few calls' if share is None else percent(share)} in {span}"

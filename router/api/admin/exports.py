@@ -96,7 +96,7 @@ class ExportCreate(Body):
     """What is to be exported."""
 
     kind: ExportKind = Field(
-        description="usage, grants, payments, movements, audit, documents (with their files), or journal."
+        description="usage, grants, payments, movements, tax, audit, documents (with their files), or journal."
     )
     format: ExportFormat = Field(
         description="csv, csv.gz or parquet; of a journal hledger, beancount, generic, quickbooks, xero or datev."

@@ -17,19 +17,22 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from uuid import UUID, uuid5
 
 import msgspec
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from billing.ledger import BookedLeg, booked_here
 from billing.money import NanoUSD, to_usd
 from catalog.errors import CatalogError, LaunchRefused, LicenseUnknown, ModelUnknown
 from router.api.accept import preferred
 from router.api.admin.context import AdminContext
+from router.api.admin.dry_runs import DryRan, Proposed, with_entries
 from router.api.admin.proposal_answers import proposal_out
+from router.api.dependencies import depend_on
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource
-from router.api.operation import JSON, V1, OperationRequest, OperationRoute, operation_routes
+from router.api.operation import JSON, MONEY, V1, OperationRequest, OperationRoute, operation_routes
 from router.api.paging import Paging
 from router.changes import idempotency
 from router.changes.audit import Actor, Change
@@ -76,14 +79,6 @@ class _NeedsSecondPerson(Exception):
     def __init__(self, answer: Answer, changes: list[Change], above: Above) -> None:
         super().__init__("above a limit")
         self.answer, self.changes, self.above = answer, changes, above
-
-
-class Proposed(Exception):
-    """Ends a request that was stored as a proposal, which the application answers."""
-
-    def __init__(self, outcome: StoredOutcome) -> None:
-        super().__init__("proposed")
-        self.outcome = outcome
 
 
 class Reading(OperationRequest):
@@ -145,7 +140,10 @@ class Writing(Reading):
         self,
         request: Request,
         response: Response,
-        dry_run: Annotated[Flag, Query(description="1: answer what would be, and write nothing.")] = False,
+        dry_run: Annotated[
+            Flag,
+            Query(description="1: answer what would be, and write nothing; of money also its `entries`."),
+        ] = False,
         idempotency_key: Annotated[
             str | None,
             Header(
@@ -183,6 +181,8 @@ class Writing(Reading):
                 param="If-Match",
             )
 
+        booked: list[BookedLeg] = []
+
         async def run(work: UnitOfWork) -> A:
             self._above = None
             if self.claim is not None:
@@ -190,6 +190,8 @@ class Writing(Reading):
             if current is not None and self._expected is not None:
                 match_version(self._expected, await current(work))
             answer = await command(work)
+            if self.dry_run:
+                booked[:] = await booked_here(work.connection)
             if self._above is not None and not self.dry_run:
                 raise _NeedsSecondPerson(answer, work.changes, self._above)
             await self.keep(work, answer)
@@ -203,7 +205,10 @@ class Writing(Reading):
             raise refusal_of(refused) from refused
         except DBAPIError as refused:
             raise value_refused(refused) from refused
-        return self.answer(answer)
+        answered = self.answer(answer)
+        if self.dry_run and self.route.spec.roles == MONEY:
+            raise DryRan(with_entries(answered, booked, self._response.headers))
+        return answered
 
     async def require_second_person(
         self, work: UnitOfWork, kind: MoneyKind, account_id: AccountId | None, amount: NanoUSD
@@ -314,9 +319,9 @@ class Editing(Writing):
     edits: ClassVar[bool] = True
 
 
-Read = Annotated[Reading, Depends()]
-Write = Annotated[Writing, Depends()]
-Edit = Annotated[Editing, Depends()]
+Read = Annotated[Reading, depend_on(Reading)]
+Write = Annotated[Writing, depend_on(Writing)]
+Edit = Annotated[Editing, depend_on(Editing)]
 
 
 @contextmanager
@@ -333,7 +338,7 @@ def translated() -> Iterator[None]:
 
 
 def proposed(outcome: StoredOutcome) -> Response:
-    """What is answered instead of an operation that waits for a second person."""
+    """What is answered instead of an operation that waits for a second person, or that was only tried."""
     return Response(outcome.body, outcome.status, {**NO_STORE, **dict(outcome.headers)}, JSON)
 
 

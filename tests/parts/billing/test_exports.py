@@ -19,6 +19,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from billing.chart import LedgerKind
 from billing.documents.files import DocumentFile
 from billing.documents.store import store_document
 from billing.exports import rows, run
@@ -37,6 +38,8 @@ from billing.exports.requests import (
     request_export,
 )
 from billing.exports.storage import MANIFEST, ExportFolder
+from billing.ledger import Posting, post
+from billing.money import NanoUSD
 from billing.usage import UsageFilter, sum_usage
 from router.api.usage_report import totals_of
 from store.ids import ExportId, KeyId, new_id
@@ -173,6 +176,17 @@ def test_every_kind_has_its_rows_and_movements_lead_from_opening_to_closing(
         assert [Decimal(row["amount_usd"]) for row in grants] == [Decimal(1000 + n) / 10**9 for n in range(len(NAMES))]
         payments = manifest_in(await exported(db, folder, ExportKind.PAYMENTS, ExportFormat.PARQUET))
         assert payments["files"][0]["sums"]["debit_usd"] == str(sum(Decimal(row["amount_usd"]) for row in grants))
+        for amount in (19, -4):
+            legs = [
+                Posting(LedgerKind.BANK, NanoUSD(-amount)),
+                Posting(LedgerKind.TAX_PAYABLE, NanoUSD(amount), detail="DE"),
+            ]
+            async with db.transaction() as tx:
+                await post(tx, "tax", f"tests:{amount}", legs)
+        taxed = await exported(db, folder, ExportKind.TAX, ExportFormat.CSV)
+        sums = manifest_in(taxed)["files"][0]["sums"]
+        assert (sums["charged_usd"], sums["taken_off_usd"]) == ("0.000000019", "0.000000004")
+        assert {row["jurisdiction"] for row in read_csv((taxed / f"tax-{label()}.csv").read_bytes())} == {"DE"}
         account = await an_account(db, 5)
         one = manifest_in(await exported(db, folder, ExportKind.GRANTS, ExportFormat.CSV_GZ, account_id=account))
         assert (one["rows"], one["filters"]["account_id"]) == (1, str(account))

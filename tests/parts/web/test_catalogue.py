@@ -26,6 +26,8 @@ pytestmark = pytest.mark.anyio
 
 GOLDEN = Path(__file__).parent / "golden"
 F2LLM, LIVE = "codefuse-ai/F2LLM-v2-4B", "acme/embed-large"
+# It has no batch price: its batch calls pay the list price.
+ONE_PRICE = "acme/one-price"
 FIGURES = """
 INSERT INTO endpoint_figures (endpoint_id, span, size, answered, ours, providers, customers, latency)
 SELECT e.id, span, 'small', $2::bigint, 0, $3::bigint, 5,
@@ -40,6 +42,7 @@ def live(build: DatabaseBuilder) -> None:
     model = build.a_model(LIVE, nano_per_mtok=10_000_000, batch_nano_per_mtok=6_000_000)
     build.an_endpoint(model, "https://alpha.example/v1", name="alpha", max_batch=2048)
     build.an_endpoint(model, "https://beta.example/v1", name="beta")
+    build.a_model(ONE_PRICE, nano_per_mtok=8_000_000)
     build.rows("UPDATE providers SET regions = '{eu}', retention_days = 0, collects_data = false WHERE name = 'alpha'")
     build.rows(FIGURES, "alpha", 1000, 0, 7)
     build.rows(FIGURES, "beta", 950, 50, 11)
@@ -179,6 +182,15 @@ async def test_filters_order_and_the_twins_have_the_same_rows(pages: Pages) -> N
     titles = [entry[0].text or "" for entry in feed.findall("{http://www.w3.org/2005/Atom}entry")]
     assert titles
     assert all(title.startswith(f"{LIVE}: ") for title in titles)
+
+
+async def test_a_batch_call_pays_the_list_price_where_there_is_no_other(pages: Pages) -> None:
+    for address in ("/models?q=one-price", f"/compare?m={ONE_PRICE}&m={LIVE}"):
+        assert "as list" in (await read(pages, address)).text
+    [listed] = json.loads((await read(pages, "/models.json?q=one-price")).text)["data"]
+    assert listed["batch_usd_per_mtok"] == listed["usd_per_mtok"] == "0.008"
+    order = re.findall(r'name="m" value="(acme/[^"]+)"', (await read(pages, "/models?q=acme/&sort=batch")).text)
+    assert order == [LIVE, ONE_PRICE]
 
 
 async def test_a_comparison_is_its_address(pages: Pages) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from router.identity.members import Role
+from store.ids import AccountId, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, form_of, words_of
@@ -41,7 +42,9 @@ async def test_a_model_is_added_with_its_page_to_come_and_edited_against_somebod
     assert form_of(refused).fields["dimensions"] == "wide"
     assert "aria-invalid" in refused.text
     prompts = 'query=find:\ndocument="a:\\nb "'
-    proposed = await ops.send(form, **NEEDED, id="acme/first", summary="S.", prompts=prompts, trained_dimensions="64")
+    proposed = await ops.send(
+        form, 200, **NEEDED, id="acme/first", summary="S.", prompts=prompts, trained_dimensions="64"
+    )
     assert form_of(proposed).button == "Add acme/first"
     assert "As the page of acme/first would show it" in words_of(proposed)
     assert "Dimensions 384 shortens to 64" in words_of(proposed)
@@ -74,7 +77,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
     assert form_of(form).fields | {"fact": "architecture", "stated_on": TODAY} == form_of(form).fields
     wrong = await ops.send(form, status=400, **SOURCE | {"evidence": "card"}, here="Qwen3")
     assert "Its evidence is a link" in words_of(wrong)
-    proposed = await ops.send(form, **SOURCE, here="Qwen3", reason="Its card says so.")
+    proposed = await ops.send(form, 200, **SOURCE, here="Qwen3", reason="Its card says so.")
     assert form_of(proposed).button == "Add a fact to acme/fact"
     assert "Architecture Qwen3 Source: Acme's card , 2026-11-24" in words_of(proposed)
     shown = words_of(await ops.confirm(proposed))
@@ -89,7 +92,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
     assert "Architecture missing no source" in gone
     await ops.open(f"{base}/facts/1", status=404)
 
-    wide = await ops.send(await ops.open(f"{base}/facts/new?fact=dimensions"), **SOURCE, here="512")
+    wide = await ops.send(await ops.open(f"{base}/facts/new?fact=dimensions"), 200, **SOURCE, here="512")
     assert "Dimensions 512" in words_of(wide)
     priced = await ops.send(await ops.open(f"{base}/estimate"), usd_per_mtok="0.02", source="Its list")
     assert "est. $0.02 per 1M tokens" in words_of(priced)
@@ -107,7 +110,7 @@ async def test_a_fact_is_set_with_its_source_and_goes_with_it(ops: Reader) -> No
 async def test_a_text_is_compared_line_by_line_and_shown_as_the_page_would(ops: Reader, pages: Pages) -> None:
     base = await add(ops, "text")
     form = await ops.open(f"{base}/texts/new?section=about")
-    proposed = await ops.send(form, **SOURCE, body=HOSTILE)
+    proposed = await ops.send(form, 200, **SOURCE, body=HOSTILE)
     assert form_of(proposed).button == "Add a text to acme/text"
     for hostile in ("<script>alert", 'href="javascript:', "<img"):
         assert hostile not in proposed.text.partition('class="preview"')[2].partition("</main>")[0]
@@ -168,6 +171,30 @@ async def test_a_move_says_who_is_mailed_and_names_a_successor(ops: Reader, page
     await finance.open(f"{base}/edit", status=403)
 
 
+@pytest.fixture(scope="module")
+def used(build: DatabaseBuilder, account: AccountId) -> str:
+    """A live model that the account called today, with a key that may call no other."""
+    model = build.a_model("tests/used")
+    build.an_endpoint(model, "http://127.0.0.1:1", name="used")
+    build.rows(_CALLED, account, model)
+    build.rows(_COUNTED, account, model)
+    build.a_key(account)
+    build.rows("UPDATE keys SET models = ARRAY[$1]", model)
+    return model
+
+
+async def test_who_used_a_model_of_late_is_named_before_it_ends(ops: Reader, used: str, account: AccountId) -> None:
+    proposed = await ops.send(await ops.open(f"/ops/models/{used}/deprecate"), reason="A better one is there.")
+    seen = words_of(proposed)
+    assert "By the last 30 days: 1 account, 1 call, 1,000,000 tokens." in seen
+    assert "1 account is mailed at 0 addresses" in seen
+    assert "1 key names it among the models that may be called; 1 of them names no other." in seen
+    assert "Acme 1 1,000,000 yes" in seen
+    assert wire(AccountId, account) in proposed.text
+    assert "It is deprecated: it is served on" in seen
+    assert "Retire it" in words_of(await ops.confirm(proposed))
+
+
 async def test_the_list_finds_what_is_asked_for_and_costs_the_same_for_one_and_a_thousand(
     ops: Reader, pages: Pages, build: DatabaseBuilder
 ) -> None:
@@ -196,6 +223,21 @@ async def test_the_list_finds_what_is_asked_for_and_costs_the_same_for_one_and_a
     assert "No model fits" in words_of(await ops.open("/ops/models?q=nothing-like-it"))
 
 
+_CALLED = """
+INSERT INTO usage_events (request_id, occurred_at, account_id, key_id, model_id, provider_id, endpoint_id, space,
+    inputs, tokens, price_id, nano_per_mtok, cost_nano, charged_nano, overdraft_nano, held_nano, provider_cost_nano,
+    latency_ms, attempts)
+SELECT gen_random_uuid(), now() - interval '1 minute', $1, e.id, e.model_id, e.provider_id, e.id, 's', 1, 1000000, e.id,
+    0, 0, 0, 0, 0, 0, 90, 1
+FROM endpoints e WHERE e.model_id = $2
+"""
+_COUNTED = """
+INSERT INTO usage_by_day SELECT (jsonb_populate_record(NULL::usage_by_day, (
+    SELECT jsonb_object_agg(column_name, 0) FROM information_schema.columns
+    WHERE table_name = 'usage_by_day' AND data_type = 'bigint'
+) || jsonb_build_object('account_id', CAST($1 AS uuid), 'at', now(), 'key_id', gen_random_uuid(),
+    'model_id', CAST($2 AS text), 'lane', 'interactive', 'provider_id', gen_random_uuid(), 'calls', 1))).*
+"""
 _MANY = """
 INSERT INTO models (id, owned_by, summary, status, dimensions, max_input_tokens, normalized, pooling, numerics, space)
 SELECT 'many/m' || n, 'many', 'One.', 'coming_soon', 8, 8, true, 'undisclosed', 'undisclosed', 'many-' || n

@@ -135,7 +135,7 @@ async def test_refused_calls_are_counted_as_filtered_and_lead_to_just_these(
     own, other = (wire(KeyId, key) for key in filled.keys)
     for query, count in (("", 1), (f"&key_id={own}", 1), (f"&key_id={other}", 0), (f"&model={MODELS[1]}", 0)):
         page = (await ann.get(f"{filled.base}/usage?zone=Asia/Kathmandu{query}")).text
-        [(href, found)] = re.findall(r'href="([^"]+outcome=refused)">(\d+) refused', page)
+        [(href, found)] = re.findall(r'href="([^"]+outcome=refused)">(\d+)</a>', page)
         assert int(found) == count, query
         listed = await ann.get(unescape(href))
         assert listed.status_code == 200

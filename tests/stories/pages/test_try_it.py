@@ -1,6 +1,7 @@
 """Trying a model from its page: a call like any other, charged once however often its form is sent."""
 
 import asyncio
+import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.async_api import Browser, Page, expect
 
 from billing.money import NanoUSD
 from billing.values import Cap, CapPeriod
+from gigarouter.web import NICENESS
 from router.identity.members import Role, add_member
 from router.identity.people.limits import TRIALS_OF_PERSON, count_trial
 from router.identity.people.people import ensure_person
@@ -120,6 +122,7 @@ async def test_from_the_models_page_to_cosines_and_a_map_by_keyboard_and_the_sam
     await page.get_by_role("link", name="Why the call went where it did").click()
     async with asyncio.timeout(30):
         while await page.get_by_role("heading", level=1).inner_text() != "Replayed":
+            await asyncio.sleep(0.2)
             await page.reload()
     await window.close()
 
@@ -229,6 +232,8 @@ async def test_pages_that_are_killed_between_call_and_answer_charge_once_and_lea
     web.start()
     try:
         await asyncio.to_thread(web.wait_until_ready)
+        # Pages give way to calls.
+        assert os.getpriority(os.PRIO_PROCESS, web.pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)
         form = await Form(site.pages, shop.account).open(shop.live, "killed", "pages")
         await form.cost()
         before, calls = await shop.charges(), len(shop.upstream.calls)
@@ -239,6 +244,7 @@ async def test_pages_that_are_killed_between_call_and_answer_charge_once_and_lea
             first = asyncio.create_task(client.post(form.path, data=data, timeout=60))
 
             async def has_reached_the_provider() -> bool:
+                assert not first.done(), (await first).text
                 return len(shop.upstream.calls) > calls
 
             await wait_for(has_reached_the_provider)

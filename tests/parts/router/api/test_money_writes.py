@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import text
 
+from billing.money import NanoUSD, to_usd
 from gigarouter.local_admin import local_context
 from gigarouter.settings import Settings
 from router.api.admin import operations
@@ -149,8 +150,37 @@ async def test_the_same_key_with_another_body_is_refused_and_a_dry_run_leaves_no
     dry = await http.request(route.spec.method, f"{path}?dry_run=1", content=body)
     assert dry.status_code in (200, 400, 404, 409, 503), dry.text
     assert (dry.status_code == 200) is (dry.headers.get("x-gigarouter-dry-run") == "true")
+    assert dry.status_code != 200 or isinstance(dry.json()["entries"], list), "it shows the entries that it would book"
     async with db.transaction() as tx:
         assert (await tx.execute(_TABLES)).one() == counts
+
+
+async def test_what_a_dry_run_shows_is_what_is_booked(http: httpx.AsyncClient, db: Database) -> None:
+    await http.post("/admin/v1/accounts", content=b'{"name": "Shown"}')
+    before = await booked(db)
+    for path, body in (
+        ("/accounts/Shown/grants", {"amount_usd": "3.00", "source": "shown"}),
+        ("/finance/lines/Shown/open", {"limit_usd": "5.00"}),
+        ("/finance/corrections", BODIES["POST /admin/v1/finance/corrections"]),
+    ):
+        content = json.dumps(body).encode()
+        shown = (await http.post(f"/admin/v1{path}?dry_run=1", content=content)).json()["entries"]
+        assert await booked(db) == before
+        done = await http.post(f"/admin/v1{path}", content=content)
+        assert done.status_code in (200, 201), done.text
+        after = await booked(db)
+        assert [(row["ledger_account"], row["debit_usd"], row["credit_usd"]) for row in shown] == after[len(before) :]
+        before = after
+    assert before[-2:] == [("stripe_fees", "7.50", None), ("stripe_clearing", None, "7.50")]
+
+
+async def booked(db: Database) -> list[tuple[str, str | None, str | None]]:
+    """The legs of all entries, as debits and credits."""
+    legs = "SELECT l.kind, p.amount_nano FROM postings p JOIN ledger_accounts l ON l.id = p.ledger_account_id"
+    async with db.transaction() as tx:
+        rows = await tx.execute(text(f"{legs} ORDER BY p.entry_id, p.leg"))
+        sides = [(kind, to_usd(NanoUSD(abs(nano))), nano < 0) for kind, nano in rows]
+    return [(kind, usd if is_debit else None, None if is_debit else usd) for kind, usd, is_debit in sides]
 
 
 async def test_a_closed_account_gets_no_money_and_no_terms(http: httpx.AsyncClient) -> None:
