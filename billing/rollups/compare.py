@@ -85,11 +85,11 @@ async def check_sums(db: Database) -> Finding:
 async def _due_days(db: Database) -> list[date]:
     async with db.transaction() as tx:
         state = await read_state(tx)
-        hours, quarter_hours = state.horizons.hours, state.horizons.quarter_hours
-        if hours is None or quarter_hours is None:
+        begun = state.horizons.begun()
+        if begun is None:
             return []
         # A day that the sums have from its beginning on.
-        first = (max(hours, quarter_hours) + DAY).date()
+        first = (max(begun.values()) + DAY).date()
         bounds = {"first": first, "today": state.at.astimezone(UTC).date(), "limit": DAYS_MAX}
         return list((await tx.execute(_DUE, bounds)).scalars())
 

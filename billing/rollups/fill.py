@@ -1,7 +1,8 @@
 """Adds charged calls to the sums of usage, each once and however late; sums what was there before, step by step.
 
 At any commit the sums have exactly the calls from their horizon on that are not pending: ``complete_from`` for those by
-day and hour, ``quarter_hours_from`` for those by quarter-hour, which came later. A turn moves calls from pending into
+day and hour, ``quarter_hours_from`` for those by quarter-hour and ``key_models_from`` for that by key and model, which
+came later. A turn moves calls from pending into
 the sums in one transaction; another one sums a span of before and moves a horizon back. So a crash between any two
 statements loses and doubles nothing.
 """
@@ -14,7 +15,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.rollups.columns import CALL_COLUMNS, OF_BUCKET, SUMS
-from billing.rollups.plan import QUARTER_HOUR, TABLES, Horizons, RollupTable
+from billing.rollups.plan import TABLES, Horizons, RollupTable
 from billing.usage import LANE
 from store.postgres import Database
 
@@ -29,11 +30,12 @@ QUICK_S, STEP_MAX = 5.0, timedelta(days=31)
 EVERYTHING = datetime(1970, 1, 1, tzinfo=UTC)
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtext('gigarouter usage sums'))")
-_STATE = text("SELECT complete_from, quarter_hours_from, data_to, now() AS at FROM usage_rollup")
-# A process of before there were quarter-hours counts no turns, and is refused by the database: it would forget them.
+_STATE = text("SELECT complete_from, quarter_hours_from, key_models_from, data_to, now() AS at FROM usage_rollup")
+# A turn counts the tables that it keeps. A process of before there were so many is refused by the database: it would
+# forget the newest.
 _SET_STATE = text("""
     UPDATE usage_rollup SET complete_from = :complete_from, quarter_hours_from = :quarter_hours_from,
-        data_to = :data_to, turns = turns + 1
+        key_models_from = :key_models_from, data_to = :data_to, turns = turns + :tables
 """)
 _TAKE = text("""
     DELETE FROM usage_pending WHERE id IN (SELECT id FROM usage_pending ORDER BY id LIMIT :commits)
@@ -78,12 +80,11 @@ def _add(condition: str) -> str:
         groups = ", ".join(table.dimensions)
         keys = f"account_id, at, {groups}"
         more = ", ".join(f"{name} = s.{name} + EXCLUDED.{name}" for name in SUMS)
-        since = ":quarter_hours_from" if table.grain == QUARTER_HOUR else ":hours_from"
         parts.append(
             f"{table.name}_added AS (INSERT INTO {table.name} AS s ({keys}, {', '.join(SUMS)})"  # noqa: S608
             f" SELECT account_id, {begins(table)}, {groups},"
             f" {', '.join(f'sum({OF_BUCKET.get(name, name)})' for name in SUMS)} FROM events"
-            f" WHERE occurred_at >= {since} GROUP BY 1, 2, {groups} ORDER BY 1, 2"
+            f" WHERE occurred_at >= :{table.horizon}_from GROUP BY 1, 2, {groups} ORDER BY 1, 2"
             f" ON CONFLICT ({keys}) DO UPDATE SET {more})"
         )
     parts.append(_DAYS)
@@ -102,13 +103,20 @@ EVENTS_BUT_PENDING = f"{_PENDING} MATERIALIZED ({_EVENTS}{_NOT_PENDING})"
 async def read_state(tx: AsyncConnection) -> RollupState:
     """Read how far the sums are."""
     row = (await tx.execute(_STATE)).one()
-    return RollupState(Horizons(row.complete_from, row.quarter_hours_from), row.data_to, row.at)
+    horizons = Horizons(row.complete_from, row.quarter_hours_from, row.key_models_from)
+    return RollupState(horizons, row.data_to, row.at)
 
 
 async def _set_state(tx: AsyncConnection, horizons: Horizons, data_to: datetime | None) -> None:
     await tx.execute(
         _SET_STATE,
-        {"complete_from": horizons.hours, "quarter_hours_from": horizons.quarter_hours, "data_to": data_to},
+        {
+            "complete_from": horizons.hours,
+            "quarter_hours_from": horizons.quarter_hours,
+            "key_models_from": horizons.key_models,
+            "data_to": data_to,
+            "tables": len(TABLES),
+        },
     )
 
 
@@ -130,7 +138,8 @@ async def _take(tx: AsyncConnection) -> tuple[int, int]:
     state = await read_state(tx)
     # The first time: nothing of before is summed, and nothing of this hour and the next, in which calls may be already.
     start = state.at.replace(minute=0, second=0, microsecond=0) + 2 * HOUR
-    horizons = Horizons(state.horizons.hours or start, state.horizons.quarter_hours or start)
+    known = state.horizons
+    horizons = Horizons(known.hours or start, known.quarter_hours or start, known.key_models or start)
     rows = (await tx.execute(_TAKE, {"commits": COMMITS_MAX})).all()
     calls = [call for row in rows for call in row.request_ids]
     if calls:
@@ -143,14 +152,10 @@ async def _take(tx: AsyncConnection) -> tuple[int, int]:
 
 def _bounds(since: datetime, until: datetime, horizons: Horizons) -> dict[str, Any]:
     """The parameters that add events of a span to the sums from their horizons on."""
-    assert horizons.hours is not None, "sums without a beginning; this is a bug"
-    assert horizons.quarter_hours is not None, "sums by quarter-hour without a beginning; this is a bug"
-    return {
-        "since": max(since, min(horizons.hours, horizons.quarter_hours)),
-        "until": until,
-        "hours_from": horizons.hours,
-        "quarter_hours_from": horizons.quarter_hours,
-    }
+    begun = horizons.begun()
+    assert begun is not None, "sums without a beginning; this is a bug"
+    bounds = {"since": max(since, min(begun.values())), "until": until}
+    return bounds | {f"{name}_from": at for name, at in begun.items()}
 
 
 async def add_before(db: Database, *, steps_max: int | None = None, within_s: float = BACKFILL_S) -> int:
@@ -175,21 +180,20 @@ async def add_before(db: Database, *, steps_max: int | None = None, within_s: fl
 async def _add_step(tx: AsyncConnection, step: timedelta) -> bool:
     """Sum a span of before those sums that begin the latest, up to where the others begin, or of before all."""
     state = await read_state(tx)
-    hours, quarter_hours = state.horizons.hours, state.horizons.quarter_hours
-    if hours is None or quarter_hours is None or max(hours, quarter_hours) <= EVERYTHING:
+    begun = state.horizons.begun()
+    if begun is None or max(begun.values()) <= EVERYTHING:
         return False
-    until = max(hours, quarter_hours)
+    until = max(begun.values())
     since = until - step
     oldest = (await tx.execute(_OLDEST)).scalar_one_or_none()
     # The ids' times only say where to stop making steps: the last one takes all that is older, whatever its id.
     if oldest is None or since.timestamp() <= (oldest.int >> 80) / 1000:
         since = EVERYTHING
-    if hours != quarter_hours:
-        since = max(since, min(hours, quarter_hours))
+    since = max([since, *(at for at in begun.values() if at < until)])
     # Those that begin earlier have these events already.
-    added = Horizons(since if hours == until else until, since if quarter_hours == until else until)
+    added = Horizons(**{name: since if at == until else until for name, at in begun.items()})
     await _add_visible(tx, since, until, added)
-    moved = Horizons(min(hours, added.hours or until), min(quarter_hours, added.quarter_hours or until))
+    moved = Horizons(**{name: since if at == until else at for name, at in begun.items()})
     await _set_state(tx, moved, state.data_to)
     return True
 
@@ -206,14 +210,14 @@ async def rebuild_day(db: Database, day: date) -> bool:
         if not await tx.scalar(_TRY_LOCK):
             return False
         state = await read_state(tx)
-        hours, quarter_hours = state.horizons.hours, state.horizons.quarter_hours
-        if hours is None or quarter_hours is None or hours > since:
+        begun = state.horizons.begun()
+        if begun is None or begun["hours"] > since:
             return False
+        begins_at = {name: max(since, at) for name, at in begun.items()}
         for table in TABLES:
-            begins = max(since, quarter_hours) if table.grain == QUARTER_HOUR else since
-            span: dict[str, Any] = {"since": begins, "until": since + DAY}
+            span: dict[str, Any] = {"since": begins_at[table.horizon], "until": since + DAY}
             await tx.execute(text(f"DELETE FROM {table.name} WHERE at >= :since AND at < :until"), span)  # noqa: S608
-        await _add_visible(tx, since, since + DAY, Horizons(since, quarter_hours))
+        await _add_visible(tx, since, since + DAY, Horizons(**begins_at))
         # Refused where another process has added to the sums since the snapshot.
         await _set_state(tx, state.horizons, state.data_to)
     return True

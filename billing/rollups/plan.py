@@ -8,7 +8,7 @@ quarter-hours of UTC: India's in the middle of an hour, Nepal's a quarter of an 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -20,34 +20,50 @@ Range = tuple[datetime, datetime]
 
 
 class RollupTable(msgspec.Struct, frozen=True):
-    """A table of sums: how much time a row has, and by what it can be grouped and filtered beside account and time."""
+    """A table of sums: how much time a row has, and by what it can be grouped and filtered beside account and time.
+
+    ``horizon``: the one of :class:`Horizons` from which on it is complete.
+    """
 
     name: str
     grain: timedelta
     dimensions: tuple[str, ...]
+    horizon: Literal["hours", "quarter_hours", "key_models"] = "hours"
 
 
 BY_DAY: Final = RollupTable("usage_by_day", DAY, ("key_id", "model_id", "lane", "provider_id"))
 BY_KEY: Final = RollupTable("usage_by_key", HOUR, ("key_id",))
 BY_MODEL: Final = RollupTable("usage_by_model", HOUR, ("model_id", "lane"))
-BY_KEY_QUARTER_HOUR: Final = RollupTable("usage_by_key_quarter_hour", QUARTER_HOUR, ("key_id",))
-BY_MODEL_QUARTER_HOUR: Final = RollupTable("usage_by_model_quarter_hour", QUARTER_HOUR, ("model_id", "lane"))
+# Of a zone whose midnights cut hours, the hour of each midnight is read from events: a twenty-fourth of all.
+BY_KEY_MODEL: Final = RollupTable("usage_by_key_model", HOUR, ("key_id", "model_id", "lane"), "key_models")
+BY_KEY_QUARTER_HOUR: Final = RollupTable("usage_by_key_quarter_hour", QUARTER_HOUR, ("key_id",), "quarter_hours")
+BY_MODEL_QUARTER_HOUR: Final = RollupTable(
+    "usage_by_model_quarter_hour", QUARTER_HOUR, ("model_id", "lane"), "quarter_hours"
+)
 # Coarse before fine, and of one grain that with the fewest rows first.
-TABLES: Final = (BY_DAY, BY_KEY, BY_MODEL, BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR)
+TABLES: Final = (BY_DAY, BY_KEY, BY_MODEL, BY_KEY_MODEL, BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR)
 
 
 class Horizons(msgspec.Struct, frozen=True):
     """From when on the sums are complete, but for what is pending; None: there are none yet.
 
-    ``quarter_hours`` is that of the tables by quarter-hour, ``hours`` of all others.
+    ``quarter_hours`` is that of the tables by quarter-hour, ``key_models`` of that by key and model, ``hours`` of all
+    others.
     """
 
     hours: datetime | None
     quarter_hours: datetime | None
+    key_models: datetime | None
 
     def of(self, table: RollupTable) -> datetime | None:
         """From when on a table is complete."""
-        return self.quarter_hours if table.grain == QUARTER_HOUR else self.hours
+        found: datetime | None = getattr(self, table.horizon)
+        return found
+
+    def begun(self) -> dict[str, datetime] | None:
+        """All of them by name; None where sums of one kind have not begun."""
+        found = {name: at for name, at in msgspec.structs.asdict(self).items() if at is not None}
+        return found if len(found) == len(self.__struct_fields__) else None
 
 
 class TableRanges(msgspec.Struct, frozen=True):

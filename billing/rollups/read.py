@@ -32,7 +32,7 @@ _FIELDS: Final[dict[GroupBy, str]] = {
 }
 _DIMENSIONS: Final = frozenset({"key_id", "model_id", "provider_id", "lane"})
 _HORIZON = text("""
-    SELECT complete_from, quarter_hours_from, now() AS at, (
+    SELECT complete_from, quarter_hours_from, key_models_from, now() AS at, (
         SELECT coalesce(sum(cardinality(request_ids)), 0)::bigint FROM usage_pending
         WHERE CAST(:account AS uuid) IS NULL OR CAST(:account AS uuid) = ANY(account_ids)
     ) AS pending FROM usage_rollup
@@ -65,7 +65,8 @@ class Question(msgspec.Struct, frozen=True):
 async def read_horizon(tx: AsyncConnection, account_id: AccountId | None) -> Horizon:
     """Read how far the sums are of one account's usage, or of everybody's."""
     row = (await tx.execute(_HORIZON, {"account": account_id})).one()
-    return Horizon(Horizons(row.complete_from, row.quarter_hours_from), row.at, row.pending)
+    horizons = Horizons(row.complete_from, row.quarter_hours_from, row.key_models_from)
+    return Horizon(horizons, row.at, row.pending)
 
 
 async def sum_rolled(

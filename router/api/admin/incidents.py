@@ -66,7 +66,9 @@ class IncidentFields(Form):
         (), max_length=MODELS_MAX, description="The models that it is of, by id or alias; none: the whole service."
     )
     began_at: Instant | None = Field(None, description="When it began; by default now.")
-    reason: str = Field("", description="Why, for whoever looks next; the status page does not show it.")
+    reason: str = Field(
+        "", max_length=2000, description="Why, for whoever looks next; the status page does not show it."
+    )
 
 
 class IncidentCreate(IncidentFields, Body):

@@ -82,7 +82,7 @@ class ExplainedEdit(KeyEdit):
     An empty list of models or of networks allows every one.
     """
 
-    reason: str = Field("", description="Why, for whoever looks next.")
+    reason: str = Field("", max_length=2000, description="Why, for whoever looks next.")
 
 
 @operations.patch(ONE, verb="edit", summary="Edit a key", roles=OPS)

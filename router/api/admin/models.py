@@ -76,7 +76,7 @@ class ModelCreate(ModelFacts, Body):
     """A new model, coming soon. Its license claims are recorded apart; it launches when nothing is missing."""
 
     id: str = Field(description="Its id, org/name.")
-    reason: str = Field("", description="Why, for whoever looks next.")
+    reason: str = Field("", max_length=2000, description="Why, for whoever looks next.")
 
 
 class ModelEdit(ModelFacts, Patch):
@@ -86,7 +86,7 @@ class ModelEdit(ModelFacts, Patch):
     state of it; of one that has endpoints nothing that names the vector space. A list replaces the whole list.
     """
 
-    reason: str = Field("", description="Why, for whoever looks next.")
+    reason: str = Field("", max_length=2000, description="Why, for whoever looks next.")
 
 
 class Ending(Reason):

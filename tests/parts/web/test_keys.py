@@ -1,5 +1,6 @@
 """The pages of an account's keys: made once, seen once, rotated, paused, revoked; a thousand of them; who may."""
 
+import asyncio
 import re
 from datetime import timedelta
 from html import unescape
@@ -123,9 +124,10 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
 
 
 async def test_the_way_back_to_a_form_that_was_sent_makes_another_key_and_a_wrong_model_loses_nothing(
-    pages: Pages, ann: Viewer, base: str
+    pages: Pages, build: DatabaseBuilder
 ) -> None:
-    client = pages.reader(ann)
+    own = await asyncio.to_thread(build.an_account, 1, "Own")
+    base, client = f"/accounts/{wire(AccountId, own)}", pages.reader(a_member(own, now=pages.now))
     typed = fields(await client.get(f"{base}/keys/new"), f"{base}/keys/new") | {"use": "commercial"}
     first, twice = [await client.post(f"{base}/keys/new", data=typed | {"name": "before"}) for _ in range(2)]
     assert SECRET.findall(first.text) == SECRET.findall(twice.text) != []

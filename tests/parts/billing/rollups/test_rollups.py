@@ -7,6 +7,7 @@ from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo, available_timezones
 
+import msgspec
 import pytest
 from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError
@@ -20,6 +21,7 @@ from billing.rollups.fill import add_before, add_pending, read_state, rebuild_da
 from billing.rollups.plan import (
     BY_DAY,
     BY_KEY,
+    BY_KEY_MODEL,
     BY_KEY_QUARTER_HOUR,
     BY_MODEL,
     BY_MODEL_QUARTER_HOUR,
@@ -186,7 +188,7 @@ def test_sums_are_the_events_whoever_dies_and_however_late_calls_are(
         await add_before(db, within_s=60)
         async with db.transaction() as tx:
             state = await read_state(tx)
-            assert state.horizons == Horizons(fill.EVERYTHING, fill.EVERYTHING)
+            assert state.horizons == Horizons(fill.EVERYTHING, fill.EVERYTHING, fill.EVERYTHING)
             assert await tx.scalar(text("SELECT count(*) FROM usage_pending")) == 0
             for table in TABLES:
                 assert await tx.scalar(text(f"SELECT sum(charged) FROM {table.name}")) == await tx.scalar(
@@ -203,11 +205,13 @@ def test_sums_are_the_events_whoever_dies_and_however_late_calls_are(
 
 
 async def upgrade(owner: Database) -> None:
-    """The tables by quarter-hour come to sums of before, as migration 0072 leaves them."""
+    """Tables by quarter-hour, and by key and model, come to sums of before, as migrations 0072 and 0087 leave them."""
     async with owner.transaction() as tx:
-        for table in (BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR):
+        for table in (BY_KEY_MODEL, BY_KEY_QUARTER_HOUR, BY_MODEL_QUARTER_HOUR):
             await tx.execute(text(f"TRUNCATE {table.name}"))
-        await tx.execute(text("UPDATE usage_rollup SET quarter_hours_from = NULL, turns = turns + 1"))
+        await tx.execute(
+            text("UPDATE usage_rollup SET quarter_hours_from = NULL, key_models_from = NULL, turns = turns + 6")
+        )
 
 
 async def check_zones(tx: AsyncConnection) -> None:
@@ -225,6 +229,15 @@ async def check_zones(tx: AsyncConnection) -> None:
                 for row in await sum_rolled(tx, which, [group, "key"], zone=zone)  # type: ignore[list-item]
             }
             assert found == expected, (name, group)
+        one = msgspec.structs.replace(which, key_ids=[events[0].key_id])
+        of_key = {
+            (str(row.day), row.model_id): row.charged for row in await sum_rolled(tx, one, ["day", "model"], zone=zone)
+        }
+        calls: Counter[tuple[str, ModelId]] = Counter()
+        for call in events:
+            if call.key_id == events[0].key_id:
+                calls[f"{call.occurred_at.astimezone(zone):%Y-%m-%d}", call.model_id] += call.charged_nano
+        assert of_key == calls, name
 
 
 async def check_latency(tx: AsyncConnection) -> None:
@@ -244,10 +257,13 @@ def test_a_plan_has_every_instant_of_the_span_once() -> None:
     for _ in range(300):
         since = datetime(2026, 3, 25, tzinfo=UTC) + draw.randint(0, 10_000) * timedelta(minutes=1)
         until = since + draw.randint(1, 20_000) * timedelta(minutes=1)
-        complete = [(since + draw.choice((-DAY, 50 * HOUR))).replace(minute=0) for _ in range(2)]
+        complete = [(since + draw.choice((-DAY, 50 * HOUR))).replace(minute=0) for _ in range(3)]
         horizons = Horizons(*(draw.choice((None, at)) for at in complete))
         boundaries = draw.choice(([], days_of(since, until, ZoneInfo(draw.choice(ZONES)))))
-        tables = choose_tables(draw.choice(({"key_id"}, {"model_id"}, {"provider_id"})), grain=draw.choice((HOUR, DAY)))
+        tables = choose_tables(
+            draw.choice(({"key_id"}, {"model_id"}, {"provider_id"}, {"key_id", "model_id"})),
+            grain=draw.choice((HOUR, DAY)),
+        )
         plan = plan_sum(since, until, tables, horizons, boundaries)
         spans = list(plan.events)
         for read in plan.tables:
@@ -267,7 +283,7 @@ def test_a_plan_has_every_instant_of_the_span_once() -> None:
 
 def test_days_of_any_zone_are_read_from_sums_alone() -> None:
     now = datetime(2026, 11, 28, 11, 7, tzinfo=UTC)
-    everything = Horizons(fill.EVERYTHING, fill.EVERYTHING)
+    everything = Horizons(fill.EVERYTHING, fill.EVERYTHING, fill.EVERYTHING)
     for name in available_timezones():
         zone = ZoneInfo(name)
         since, until = (day_begins(date(2026, month, 1), zone) for month in (10, 12))
@@ -285,8 +301,9 @@ def test_the_tables_with_what_is_wanted_are_chosen() -> None:
     assert choose_tables({"key_id"}, grain=HOUR) == (BY_KEY, BY_KEY_QUARTER_HOUR)
     assert choose_tables({"lane"}, grain=HOUR) == (BY_MODEL, BY_MODEL_QUARTER_HOUR)
     assert choose_tables({"lane"}, grain=timedelta(minutes=30)) == (BY_MODEL_QUARTER_HOUR,)
-    assert choose_tables({"key_id", "model_id"}, grain=DAY) == (BY_DAY,)
-    assert choose_tables({"key_id", "model_id"}, grain=HOUR) == ()
+    assert choose_tables({"key_id", "model_id"}, grain=DAY) == (BY_DAY, BY_KEY_MODEL)
+    assert choose_tables({"key_id", "lane"}, grain=HOUR) == (BY_KEY_MODEL,)
+    assert choose_tables({"provider_id"}, grain=HOUR) == ()
     assert choose_tables({"key_id"}, grain=timedelta(minutes=1)) == ()
 
 
@@ -301,7 +318,9 @@ def test_jobs_of_before_quarter_hours_are_refused_and_take_nothing(database_url:
         async def old_turn() -> None:
             async with db.transaction() as tx:
                 await tx.execute(text("DELETE FROM usage_pending"))
-                await tx.execute(text("UPDATE usage_rollup SET complete_from = now(), data_to = now()"))
+                await tx.execute(
+                    text("UPDATE usage_rollup SET complete_from = now(), data_to = now(), turns = turns + 1")
+                )
 
         with pytest.raises(DBAPIError, match="older version"):
             await old_turn()
