@@ -63,6 +63,7 @@ SECOND_PERSON = {"x-gigarouter-second-person": "true"}
 PROPOSALS = f"{V1}/finance/proposals"
 # On the machine an Idempotency-Key is that of the operating-system user, who has no id: it is derived from the actor.
 LOCAL_ACTORS = UUID("afd658cd-f86d-4735-8862-e3d5246a3150")
+KEY_NEEDED = "A write of money needs an Idempotency-Key, such as a UUID: repeated, it has its effect once."
 UNSEALABLE = "An Idempotency-Key needs a secret key on this machine, which is not set: GIGAROUTER_SECRET_KEYS."
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
 _VALUE, _CHECK = "22", "23514"
@@ -181,6 +182,10 @@ class Writing(Reading):
             )
 
         booked: list[BookedLeg] = []
+
+        # Over HTTP a lost answer is repeated; the pages and the machine repeat nothing by themselves.
+        if self.claim is None and not self.dry_run and self.route.spec.roles == MONEY and self.exchange.authorization:
+            raise IdempotencyKeyInvalid(KEY_NEEDED, param="Idempotency-Key")
 
         async def run(work: UnitOfWork) -> A:
             self._above = None
