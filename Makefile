@@ -2,6 +2,7 @@
 PYTHON ?= python3
 T ?=
 M ?=
+FLAGS ?=
 RUN = .venv/bin/python -m
 # Each with servers of its own; a module stays together. They wait more than they compute, so more than there are cores.
 SIDE_BY_SIDE = -n 4 --dist loadscope --no-loadscope-reorder
@@ -14,8 +15,8 @@ RULES = $(RUN) ruff format --check . && $(RUN) ruff check . && .venv/bin/lint-im
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-up: .venv/.product ## Run everything on this machine, with a demo account; Ctrl-C ends it
-	@exec $(RUN) gigarouter up
+up: .venv/.product ## Run everything on this machine, with a demo account; FLAGS=--demo-usage: a month of usage, too
+	@exec $(RUN) gigarouter up $(FLAGS)
 
 test: .venv/.dev browser ## Run the tests on servers of their own; one file or folder with T=path
 	@$(RUN) compileall -q web router billing providers catalog mail store gigarouter migrations tests bench # not in each of the processes that they start

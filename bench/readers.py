@@ -3,30 +3,34 @@
 One `serve`, `jobs`, and one process of pages share the machine and the database. Half of each round is without readers:
 calls come evenly, whose 99th percentile counts, and then as fast as eight callers get answers. Readers click every two
 seconds (``--click-s``) through usage, calls, keys, credit, the catalogue and a model. nginx answers as the provider.
+Pages are served as ``gigarouter web`` serves them: by its loop, and giving way to calls.
 """
 
 import argparse
 import asyncio
 import multiprocessing
+import os
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
 import httpx
+import uvloop
 from pydantic import SecretStr
 
 from bench import upstream
 from bench.beside import measure
+from bench.clicks import Clickers
 from bench.ours import CREDIT_NANO, MODEL
 from bench.targets import first_answer, request_body
+from gigarouter import telemetry
 from gigarouter.listeners import Listener
 from gigarouter.ports import LOOPBACK, Port, free_port
 from gigarouter.schema import migrate
 from gigarouter.settings import Settings
+from gigarouter.web import NICENESS
 from gigarouter.web_wiring import pages
 from router.identity.members import Role
 from store.embedded import Embedded
@@ -58,44 +62,22 @@ class Figures:
 
 def serve_pages(database_url: str, secret_key: str, account: AccountId, number: int) -> None:
     """Serve pages to a member of an account, in a process of its own."""
-    asyncio.run(_serve_pages(database_url, secret_key, account, number))
+    os.nice(NICENESS)
+    # Its log of requests is written as the product's is, to where nobody reads it.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    uvloop.run(_serve_pages(database_url, secret_key, account, number))
 
 
 async def _serve_pages(database_url: str, secret_key: str, account: AccountId, number: int) -> None:
     settings = Settings(database_url=SecretStr(database_url), secret_keys=[SecretStr(secret_key)], web_port=number)
-    readers = Readers()
+    telemetry.configure("warning", settings.log_format)
+    readers, requests = Readers(), telemetry.RequestLog(settings.log_format)
     async with pages(settings, readers.find) as context:
         readers.known["owner"] = a_member(account, Role.OWNER, now=context.clock.now())
-        listener = Listener(WebApp(context, ROUTES), Port(LOOPBACK, number, "GIGAROUTER_WEB_PORT"), settings, drain_s=1)
+        app = WebApp(context, ROUTES, requests.record)
+        listener = Listener(app, Port(LOOPBACK, number, "GIGAROUTER_WEB_PORT"), settings, drain_s=1)
         await listener.open()
         await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def readers_of(
-    url: str, paths: list[str], how_many: int, click_s: float, clicks: list[float]
-) -> AsyncIterator[None]:
-    """People who click; milliseconds of each page are appended to ``clicks``."""
-
-    async def read(client: httpx.AsyncClient, first: int) -> None:
-        await asyncio.sleep(click_s * first / how_many)
-        for number in count(first):
-            began = time.perf_counter()
-            answer = await client.get(paths[number % len(paths)])
-            assert answer.status_code == 200, (answer.url, answer.status_code)
-            clicks.append(1000 * (time.perf_counter() - began))
-            await asyncio.sleep(max(0.0, click_s - (time.perf_counter() - began)))
-
-    async with httpx.AsyncClient(base_url=url, headers={"cookie": "reader=owner"}, timeout=30) as client:
-        tasks = [asyncio.create_task(read(client, number)) for number in range(how_many)]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            for one in await asyncio.gather(*tasks, return_exceptions=True):
-                if isinstance(one, Exception):
-                    raise one
 
 
 async def _round(client: httpx.AsyncClient, url: str, per_s: float, figures: Figures) -> None:
@@ -129,24 +111,24 @@ async def _wait_for_pages(web: str) -> None:
                 return
 
 
-async def compare(url: str, headers: dict[str, str], web: str, paths: list[str], given: argparse.Namespace) -> None:
+async def compare(url: str, headers: dict[str, str], clickers: Clickers, given: argparse.Namespace) -> None:
     """Measure in turns, and print both and their ratios."""
-    without, beside, clicks = Figures(), Figures(), list[float]()
-    await _wait_for_pages(web)
+    without, beside = Figures(), Figures()
     async with httpx.AsyncClient(headers=headers, timeout=30) as client:
         for turn in range(given.rounds):
             for figures in (without, beside) if turn % 2 else (beside, without):
                 if figures is without:
                     await _round(client, url, given.per_second, figures)
                 else:
-                    async with readers_of(web, paths, given.readers, given.click_s, clicks):
+                    with clickers.clicking():
                         await _round(client, url, given.per_second, figures)
     for name, figures in (("without readers", without), (f"beside {given.readers} readers", beside)):
         sys.stdout.write(f"{name}: {figures.rate():.0f} calls a second; evenly, p99 {figures.p99():.1f} ms\n")
     share, times = beside.rate() / without.rate(), beside.p99() / without.p99()
     sys.stdout.write(f"throughput {share:.1%} (>= {THROUGHPUT_BAR:.0%}), p99 {times:.2f} x (<= {LATENCY_BAR} x)\n")
-    page95 = sorted(clicks)[len(clicks) * 95 // 100]
-    sys.stdout.write(f"{len(clicks)} pages, p95 {page95:.0f} ms with the network\n")
+    clicks = sorted(clickers.took)
+    middle, page95 = clicks[len(clicks) // 2], clicks[len(clicks) * 95 // 100]
+    sys.stdout.write(f"{len(clicks)} pages, p50 {middle:.0f}, p95 {page95:.0f} ms with the network\n")
 
 
 def main() -> None:
@@ -173,7 +155,12 @@ def main() -> None:
         try:
             with product:
                 first_answer(f"{product.url}/embeddings", headers, request_body(MODEL, "base64"))
-                asyncio.run(compare(f"{product.url}/embeddings", headers, f"http://localhost:{number}", paths, given))
+                asyncio.run(_wait_for_pages(f"http://localhost:{number}"))
+                clickers = Clickers(number, paths, given.readers, given.click_s)
+                try:
+                    asyncio.run(compare(f"{product.url}/embeddings", headers, clickers, given))
+                finally:
+                    clickers.end()
         finally:
             web.terminate()
             provider.stop()

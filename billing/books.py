@@ -202,7 +202,7 @@ _DIFFERENCES = text("""
     FROM differences WHERE gone_at IS NULL AND resolved_at IS NULL
 """)
 # A series counts from 1, and has as many documents as its last number says.
-_GAPS = text("""
+GAPS = text("""
     SELECT coalesce(s.seller, d.seller) || ' ' || coalesce(s.series, d.series) AS series
     FROM document_series s FULL JOIN (
         SELECT seller, series, count(*) AS documents, max(number) AS highest FROM documents GROUP BY 1, 2
@@ -327,7 +327,7 @@ async def check_all(db: Database) -> list[Finding]:
 
 async def gaps_in_numbers(tx: AsyncConnection) -> list[str]:
     """The series of documents, each with its seller, that lack a number or have one too many."""
-    return list((await tx.execute(_GAPS)).scalars())
+    return list((await tx.execute(GAPS)).scalars())
 
 
 async def record(tx: AsyncConnection, findings: list[Finding]) -> None:

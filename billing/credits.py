@@ -4,7 +4,7 @@ Promotional grants are spent first, then goodwill, then purchased ones, the cred
 expire first. A grant to an account in debt pays that first. Taking credit back is :mod:`billing.take_back`.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 
 import msgspec
@@ -81,8 +81,11 @@ async def grant(
     expires_at: datetime | None = None,
     note: str = "",
     paid_from: LedgerKind | None = None,
+    granted_at: datetime | None = None,
 ) -> GrantId:
     """Give credit, of which the account's debt is paid first. ``paid_from``: where purchased credit's money is.
+
+    ``granted_at``: when it was given, where that was earlier; its month is open, and the entry is booked into it.
 
     Of a debt that is no usage given credit pays nothing, and is there to be used.
 
@@ -100,9 +103,11 @@ async def grant(
         Posting(paid_from or CONTRA_OF[kind], NanoUSD(-amount)),
         *debt_payment(account_id, kind, paid),
     ]
-    entry_id = await post(tx, "grant", f"grant:{source_ref}", legs, account_id=account_id, note=note)
+    period = None if granted_at is None else granted_at.astimezone(UTC).date().replace(day=1)
+    entry_id = await post(tx, "grant", f"grant:{source_ref}", legs, account_id=account_id, note=note, period=period)
     await tx.execute(
         insert(GrantRow).values(
+            **({} if granted_at is None else {"granted_at": granted_at}),
             id=grant_id,
             account_id=account_id,
             kind=kind,

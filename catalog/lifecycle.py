@@ -78,13 +78,37 @@ async def launch(
     await _write(db, model_id, status, Status.LIVE, actor=actor, reason=reason, now=now)
 
 
-async def move(db: AsyncConnection, model_id: ModelId, to: Status, actor: str, *, reason: str, now: datetime) -> None:
-    """Deprecate, retire, or announce a retired model again; never launch. Raises ``MoveRefused``, ``ModelUnknown``."""
+async def move(
+    db: AsyncConnection,
+    model_id: ModelId,
+    to: Status,
+    actor: str,
+    *,
+    reason: str,
+    now: datetime,
+    successor: ModelId | None = None,
+) -> None:
+    """Deprecate, retire, or announce a retired model again; never launch. ``successor`` takes its place.
+
+    Raises ``MoveRefused``, ``ModelUnknown``.
+    """
     if to is Status.LIVE:
         raise MoveRefused("A model goes live by being launched, which checks its license, price and endpoints.")
     status = await _lock(db, model_id)
     _check(model_id, status, to)
-    await _write(db, model_id, status, to, actor=actor, reason=reason, now=now)
+    if successor is not None:
+        await _check_successor(db, model_id, to, successor)
+    await _write(db, model_id, status, to, actor=actor, reason=reason, now=now, successor=successor)
+
+
+async def _check_successor(db: AsyncConnection, model_id: ModelId, to: Status, successor: ModelId) -> None:
+    if to not in (Status.DEPRECATED, Status.RETIRED):
+        raise MoveRefused("Only a model that is deprecated or retired has a successor.")
+    if successor == model_id:
+        raise MoveRefused(f"{model_id} cannot take its own place: name another model as its successor.")
+    status = (await get(db, successor)).status
+    if status in (Status.DEPRECATED, Status.RETIRED):
+        raise MoveRefused(f"{successor} is {status}: a model that ends takes nobody's place.")
 
 
 def _check(model_id: str, status: Status, to: Status) -> None:
@@ -102,8 +126,16 @@ async def _lock(db: AsyncConnection, model_id: ModelId) -> Status:
 
 
 async def _write(
-    db: AsyncConnection, model_id: ModelId, before: Status, to: Status, *, actor: str, reason: str, now: datetime
+    db: AsyncConnection,
+    model_id: ModelId,
+    before: Status,
+    to: Status,
+    *,
+    actor: str,
+    reason: str,
+    now: datetime,
+    successor: ModelId | None = None,
 ) -> None:
-    await db.execute(update(ModelRow).where(ModelRow.id == model_id).values(status=to))
+    await db.execute(update(ModelRow).where(ModelRow.id == model_id).values(status=to, successor=successor))
     event = {"model_id": model_id, "from_status": before, "to_status": to, "actor": actor, "reason": reason}
     await db.execute(insert(ModelEventRow).values(id=ModelEventId(new_id()), **event, occurred_at=now))

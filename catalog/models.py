@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import RowMapping, Select, func, select
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from catalog.errors import ModelUnknown
@@ -96,10 +97,9 @@ async def lock(db: AsyncConnection, model_id: str, *, shared: bool = False) -> N
 
 async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[Model]:
     """Load all models, or the one of an id; none where there is no such model."""
-    models = select(ModelRow.__table__)
+    models = _with_lists()
     if model_id is not None:
         models = models.where(ModelRow.id == model_id)
-    aliases = await _by_model(db, select(ModelAliasRow.__table__).order_by(ModelAliasRow.alias), model_id)
     claims = await _by_model(db, select(LicenseClaimRow.__table__).order_by(LicenseClaimRow.id), model_id)
     rulings = await _by_model(
         db,
@@ -111,13 +111,28 @@ async def load_models(db: AsyncConnection, model_id: str | None = None) -> list[
         select(LicenseWaiverRow.__table__).where(LicenseWaiverRow.revoked_at.is_(None)).order_by(LicenseWaiverRow.id),
         model_id,
     )
-    votes = await _by_model(
-        db, select(ModelVoteRow.model_id, func.count().label("votes")).group_by(ModelVoteRow.model_id), model_id
-    )
     return [
-        _model(row, aliases[row["id"]], claims[row["id"]], rulings[row["id"]], waivers[row["id"]], votes[row["id"]])
+        _model(row, claims[row["id"]], rulings[row["id"]], waivers[row["id"]])
         for row in (await db.execute(models)).mappings()
     ]
+
+
+def _with_lists() -> Select[*tuple[Any, ...]]:
+    """Models, each with its ``aliases`` and how many ``votes`` it has."""
+    aliases = (
+        select(
+            ModelAliasRow.model_id,
+            func.array_agg(aggregate_order_by(ModelAliasRow.alias, ModelAliasRow.alias)).label("aliases"),
+        )
+        .group_by(ModelAliasRow.model_id)
+        .subquery()
+    )
+    votes = select(ModelVoteRow.model_id, func.count().label("votes")).group_by(ModelVoteRow.model_id).subquery()
+    return (
+        select(ModelRow.__table__, aliases.c.aliases, votes.c.votes)
+        .outerjoin(aliases, aliases.c.model_id == ModelRow.id)
+        .outerjoin(votes, votes.c.model_id == ModelRow.id)
+    )
 
 
 async def _by_model(
@@ -131,24 +146,18 @@ async def _by_model(
     return rows
 
 
-def _model(
-    row: RowMapping,
-    aliases: list[RowMapping],
-    claims: list[RowMapping],
-    rulings: list[RowMapping],
-    waivers: list[RowMapping],
-    votes: list[RowMapping],
-) -> Model:
+def _model(row: RowMapping, claims: list[RowMapping], rulings: list[RowMapping], waivers: list[RowMapping]) -> Model:
     ruling = rulings[-1] if rulings else None
     settled: frozenset[UUID] = frozenset(ruling["settles"]) if ruling is not None else frozenset()
     return Model(
-        **facts_in(row, (alias["alias"] for alias in aliases)),
+        **facts_in(row, row["aliases"] or ()),
         status=Status(row["status"]),
         space=row["space"],
+        successor=row["successor"],
         claims=tuple(_claim(claim, settled) for claim in claims),
         waivers=tuple(waiver_of(waiver) for waiver in waivers),
         resolution=None if ruling is None else resolution_of(ruling),
-        votes=votes[0]["votes"] if votes else 0,
+        votes=row["votes"] or 0,
     )
 
 

@@ -52,6 +52,7 @@ class ModelRow(Base):
     statements: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     benchmarks: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
     texts: Mapped[list[dict[str, Any]]] = mapped_column(JSONB)
+    successor: Mapped[str | None] = mapped_column(Text)
     seed_digest: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -163,7 +163,7 @@ class Model(ModelFacts, frozen=True, kw_only=True):
     """A model of the catalogue: its facts, where it stands, and its license record.
 
     ``space`` is the vector space that a route may not leave. ``votes`` is how many accounts want the model while it is
-    announced.
+    announced. ``successor`` takes its place, where it is deprecated or retired and one was named.
     """
 
     status: Status
@@ -172,6 +172,7 @@ class Model(ModelFacts, frozen=True, kw_only=True):
     waivers: tuple[Waiver, ...] = ()
     resolution: Resolution | None = None
     votes: int = 0
+    successor: ModelId | None = None
 
     @property
     def estimated_nano_per_mtok(self) -> int | None:

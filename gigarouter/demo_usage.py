@@ -1,8 +1,8 @@
 """Makes two accounts with a month of made-up usage, for `up --demo-usage`: pages then have something to show.
 
 The calls are invented and their charges are not: each goes through the ledger as any call's does, so that every figure
-adds up, and is in the log of calls (:mod:`gigarouter.demo_calls`). Made once; the next start finds the accounts and
-leaves them as they are.
+adds up, and is in the log of calls (:mod:`gigarouter.demo_calls`). Credit is given before it is used. Made once; the
+next start finds the accounts and leaves them as they are.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from sqlalchemy import text
 from billing.accounts import find_account
 from billing.credits import GrantKind
 from billing.money import NanoUSD, cost_ceil
+from billing.periods import is_open
 from billing.prices import list_prices
 from gigarouter.demo import ACTOR, MODEL, PRICE_NANO_PER_MTOK
 from gigarouter.demo_calls import DemoCall, DemoSeller, write_calls
@@ -30,11 +31,17 @@ from router.identity.key_commands import create_key
 from router.identity.key_views import KeySpec
 from router.identity.members import Role, add_member
 from router.registry.endpoints import list_endpoints
+from router.registry.providers import ProviderView, find_provider, register_provider
+from router.registry.specs import ProviderSpec
 from store.ids import AccountId, EndpointId, KeyId, PriceId, RequestId, new_id
 from store.postgres import Database
 
 PERSON = "demo@gigarouter.example"
-CREDIT = NanoUSD(25_000_000_000)
+# What the calls use was paid for, so that each month has revenue and margin; the gift comes after them, and is left.
+PAID, GIFT = NanoUSD(25_000_000_000), NanoUSD(5_000_000_000)
+# Stands for who would have served the calls where this machine has no worker.
+MADE_UP = "made-up"
+MADE_UP_PROVIDER = ProviderSpec(base_url="http://127.0.0.1:9", enabled=False)
 DAYS, CALLS_A_DAY, BATCH = 30, 120, 500
 # A seed, so that all demos look alike.
 SEED = 13
@@ -96,15 +103,34 @@ async def _seller(db: Database) -> _Seller:
     if not prices:
         note = "The demo's price."
         prices = [await transact(db, ACTOR, lambda work: set_price(work, MODEL, PRICE_NANO_PER_MTOK, note=note))]
-    provider, endpoint = (served[0].provider_id, served[0].id) if served else (new_id(), new_id())
-    name = served[0].provider_name if served else "demo"
-    return _Seller(prices[-1].id, prices[-1].nano_per_mtok, provider, endpoint, name, MODEL)
+    if served:
+        of = (served[0].provider_id, served[0].id, served[0].provider_name)
+    else:
+        made = await _made_up_provider(db)
+        of = (made.id, EndpointId(new_id()), made.name)
+    return _Seller(prices[-1].id, prices[-1].nano_per_mtok, *of, MODEL)
+
+
+async def _made_up_provider(db: Database) -> ProviderView:
+    """A provider that serves nothing, so that costs have a name."""
+    async with db.transaction() as connection:
+        found = await find_provider(connection, MADE_UP)
+    if found is not None:
+        return found
+
+    async def register(work: UnitOfWork) -> ProviderView:
+        return await register_provider(work, None, name=MADE_UP, kind="worker", spec=MADE_UP_PROVIDER)
+
+    return await transact(db, ACTOR, register)
 
 
 async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random) -> None:
     async def command(work: UnitOfWork) -> tuple[AccountId, list[KeyId]]:
         account = await open_account(work, wanted.name)
-        await give_credit(work, account.id, CREDIT, GrantKind.PROMOTIONAL, source=f"demo:{wanted.name}")
+        source, before = f"demo:{wanted.name}", work.now - timedelta(days=DAYS, hours=1)
+        # A database whose last month is closed has the credit in this one, and so have those calls their booking.
+        given = before if await is_open(work.connection, before.date().replace(day=1)) else None
+        await give_credit(work, account.id, PAID, GrantKind.PURCHASED, source=source, granted_at=given)
         await add_member(work, account.id, PERSON, wanted.role, "Demo")
         keys = [await create_key(work, account.id, KeySpec(name=name), is_mailed=False) for name, _ in wanted.keys]
         return account.id, [key.view.id for key in keys]
@@ -118,6 +144,8 @@ async def _make(db: Database, wanted: _Account, seller: _Seller, chance: Random)
             await connection.fetch(_CHARGE, *_columns(account, calls[at : at + BATCH], seller))
     finally:
         await connection.close()
+    gift = f"demo:gift:{wanted.name}"
+    await transact(db, ACTOR, lambda work: give_credit(work, account, GIFT, GrantKind.PROMOTIONAL, source=gift))
     log = DemoSeller(
         PriceId(seller.price), seller.nano_per_mtok, EndpointId(seller.endpoint), seller.provider_name, seller.space
     )

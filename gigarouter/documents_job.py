@@ -12,12 +12,13 @@ import msgspec
 import structlog
 from sqlalchemy import text
 
+from billing.documents import store
 from billing.documents.document import month_bounds
 from billing.documents.drafts import SETTLED_AFTER
 from billing.documents.months import list_wanted
 from billing.documents.profiles import find_only_seller
-from billing.documents.store import fill_words
 from billing.periods import is_open
+from billing.stripe import search
 from gigarouter.stripe_jobs import StripeJobs
 from router.admin.closing import ACTOR
 from router.admin.documents import ask_for_all
@@ -27,7 +28,7 @@ from router.context import RouterContext
 log = structlog.get_logger("jobs")
 
 NEEDED = ("typst", "facturx", "saxonche")
-# Documents of earlier releases whose words are made in one turn, as long as there are any.
+# Documents and payments of earlier releases whose words are made in one turn, as long as there are any.
 WORDS_AT_MOST = 2_000
 _WAITING = text("SELECT count(*) FROM document_requests WHERE state = 'waiting' AND run_after <= now()")
 # So many documents, and other jobs' turns are not delayed; the next turn is seconds away.
@@ -71,7 +72,8 @@ class IssueDocuments:
         """One turn."""
         if not self._has_words:
             async with context.db.transaction() as tx:
-                self._has_words = await fill_words(tx, WORDS_AT_MOST) == 0
+                filled = await store.fill_words(tx, WORDS_AT_MOST) + await search.fill_words(tx, WORDS_AT_MOST)
+            self._has_words = filled == 0
         async with context.db.transaction() as tx:
             waiting = int(await tx.scalar(_WAITING) or 0)
         if not waiting:

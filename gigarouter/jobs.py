@@ -7,6 +7,7 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import structlog
@@ -36,6 +37,7 @@ from billing.seal import seal
 from billing.stripe.errors import StripeUnavailable
 from gigarouter import telemetry
 from gigarouter.documents_job import IssueDocuments, RequestMonth
+from gigarouter.job_runs import JobRuns
 from gigarouter.mail_job import SendMails, forget_mails
 from gigarouter.reconcile_job import reconcile
 from gigarouter.settings import Settings
@@ -43,8 +45,8 @@ from gigarouter.stripe_jobs import StripeJobs
 from gigarouter.stripe_settings import stripe_config
 from gigarouter.webhook_job import SendWebhooks, forget_alerts, raise_alerts
 from gigarouter.wiring import process, require_fit
-from router.admin import own_data
 from router.admin.closing import finish as finish_closing
+from router.admin.own_data import OwnData
 from router.context import RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import rotate_weeks
@@ -63,14 +65,22 @@ log = structlog.get_logger("jobs")
 
 # The whole ledger is read once a day, by whichever jobs process comes first.
 ALL_BOOKS_EVERY = timedelta(hours=24)
+# How long a turn takes at most, if all is well: of most jobs, and of those that read or write a lot.
+TURN_S, LONG_TURN_S = 120.0, 3600.0
 
 
 class Job(msgspec.Struct, frozen=True):
-    """One job: its name in the log, seconds between turns, and its function."""
+    """One job: its name in the log, seconds between turns, its function, and how many seconds a turn may take."""
 
     name: str
     every_s: float
     run: Callable[[RouterContext], Awaitable[None]]
+    turn_s: float = TURN_S
+
+    @property
+    def limit_s(self) -> float:
+        """After how many seconds without a turn that ended well it is late."""
+        return 2 * self.every_s + self.turn_s
 
 
 def run(settings: Settings) -> None:
@@ -87,11 +97,13 @@ async def _jobs(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     stripe = StripeJobs(stripe_config(settings))
     documents = IssueDocuments(stripe)
+    own_data = OwnData(settings.ledger_archives_dir)
     month = RequestMonth(is_on=settings.monthly_documents)
-    jobs = table(stripe, SendMails(settings), documents=documents, month=month)
+    jobs = table(stripe, SendMails(settings), documents=documents, own_data=own_data, month=month)
     try:
         async with process(settings, "jobs") as context, asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_repeat(job, context)) for job in jobs]
+            runs = JobRuns(context.db)
+            tasks = [group.create_task(runs.run()), *(group.create_task(_repeat(job, context, runs)) for job in jobs)]
             log.info("jobs_started", jobs=[job.name for job in jobs])
             await stop.wait()
             for task in tasks:
@@ -101,14 +113,19 @@ async def _jobs(settings: Settings) -> None:
         await stripe.close()
 
 
-async def _repeat(job: Job, context: RouterContext) -> None:
+async def _repeat(job: Job, context: RouterContext, runs: JobRuns) -> None:
     while True:
+        # Of a fault its kind alone: what it says may have a customer's words in it, and is in the log.
+        said = ""
         try:
             await job.run(context)
         except (*STORE_FAULTS, StoreUnavailable, RedisUnavailable, ReplyError, StripeUnavailable) as fault:
+            said = type(fault).__name__
             log.warning("job_postponed", job=job.name, reason=type(fault).__name__, fault=str(fault)[:200])
-        except Exception:
+        except Exception as fault:
+            said = type(fault).__name__
             log.exception("job_failed", job=job.name)
+        runs.note(job.name, job.every_s, job.limit_s, said)
         await asyncio.sleep(job.every_s)
 
 
@@ -252,8 +269,8 @@ async def _reconcile_providers(context: RouterContext) -> None:
     await reconcile(context, RunKind.PROVIDERS)
 
 
-async def _write_exports(context: RouterContext) -> None:
-    while await exports.run_next(context.db, context.exports, own_data):
+async def _write_exports(own: OwnData, context: RouterContext) -> None:
+    while await exports.run_next(context.db, context.exports, own):
         pass
 
 
@@ -295,11 +312,11 @@ def _stripe_table(stripe: StripeJobs) -> list[Job]:
         Job("act on what Stripe says, as well", 0.1, stripe.act),
         Job("recharge accounts", 2.0, stripe.recharge),
         Job("collect invoices", 5.0, stripe.collect),
-        Job("read Stripe's lists again", 60.0, stripe.sweep),
+        Job("read Stripe's lists again", 60.0, stripe.sweep, LONG_TURN_S),
         Job("compare Stripe's balance", 60.0, check_stripe),
-        Job("reconcile with Stripe", 5.0, stripe.reconcile),
+        Job("reconcile with Stripe", 5.0, stripe.reconcile, LONG_TURN_S),
         Job("tell Stripe's meters of mirrored usage", 600.0, stripe.mirror),
-        Job("compare Stripe's meters", 5.0, stripe.compare_meters),
+        Job("compare Stripe's meters", 5.0, stripe.compare_meters, LONG_TURN_S),
         Job("forget old events of Stripe's", 3600.0, stripe.forget_old),
     ]
 
@@ -309,6 +326,7 @@ def table(
     mails: SendMails | None = None,
     webhooks: SendWebhooks | None = None,
     documents: IssueDocuments | None = None,
+    own_data: OwnData | None = None,
     month: RequestMonth | None = None,
 ) -> list[Job]:
     """Every job, with how often it runs; without ``stripe`` as where no payments are taken."""
@@ -323,12 +341,12 @@ def table(
         Job("count and pay debts", 60.0, _pay_debts),
         Job("make credit lines follow their limits", 5.0, _fit_lines),
         Job("charge minimums of contracts", 60.0, _charge_minimums),
-        Job("move what was drawn to unbilled, daily", 600.0, _accrue),
-        Job("close months", 15.0, _close_months),
+        Job("move what was drawn to unbilled, daily", 600.0, _accrue, LONG_TURN_S),
+        Job("close months", 15.0, _close_months, LONG_TURN_S),
         Job("close accounts", 5.0, _close_accounts),
         Job("seal the ledger", 10.0, _seal),
         Job("check the books", 60.0, _CheckBooks()),
-        Job("check all of the books", 600.0, _check_all_books),
+        Job("check all of the books", 600.0, _check_all_books, LONG_TURN_S),
         Job("make usage months", 3600.0, _make_months),
         Job("ask for a month's documents", 300.0, month or RequestMonth()),
         Job("issue documents", 3.0, documents or IssueDocuments()),
@@ -338,14 +356,14 @@ def table(
         Job("send webhooks", 1.0, webhooks or SendWebhooks()),
         Job("forget old alerts", 3600.0, forget_alerts),
         Job("make and drop weeks of explanations", 3600.0, _rotate_weeks),
-        Job("sum usage", 2.0, _sum_usage),
+        Job("sum usage", 2.0, _sum_usage, LONG_TURN_S),
         Job("sum statistics of endpoints", 60.0, _sum_statistics),
         Job("forget old statistics", 3600.0, _forget_statistics),
         Job("forget old outcomes", 600.0, _delete_expired),
-        Job("write exports", 1.0, _write_exports),
+        Job("write exports", 1.0, partial(_write_exports, own_data or OwnData()), LONG_TURN_S),
         Job("remove exports that expired", 600.0, _remove_exports),
         *_stripe_table(stripe or StripeJobs(None)),
-        Job("reconcile with providers", 5.0, _reconcile_providers),
+        Job("reconcile with providers", 5.0, _reconcile_providers, LONG_TURN_S),
         # Three run side by side, so that endpoints that do not answer delay only one of them.
         Job("probe endpoints", 5.0, _probe),
         Job("probe endpoints that answer", 5.0, _check_responsive),

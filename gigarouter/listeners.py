@@ -16,7 +16,8 @@ from uvicorn.config import Config
 
 from gigarouter.ports import Port
 from gigarouter.settings import Settings
-from router.api.server.protocol import bounded
+from router.api.error_envelope import error_response
+from router.api.server.protocol import AnswerUnread, bounded
 
 log = structlog.get_logger("listeners")
 
@@ -30,9 +31,20 @@ INSIDE_DRAIN_S = 2
 
 
 class Listener(uvicorn.Server):
-    """One port and the application behind it. It handles no signals: :func:`serve_until_signaled` ends it."""
+    """One port and the application behind it. It handles no signals: :func:`serve_until_signaled` ends it.
 
-    def __init__(self, app: Any, port: Port, settings: Settings, *, drain_s: float) -> None:  # noqa: ANN401 - ASGI
+    ``refuse`` answers what never becomes a request for the application.
+    """
+
+    def __init__(
+        self,
+        app: Any,  # noqa: ANN401 - ASGI
+        port: Port,
+        settings: Settings,
+        *,
+        drain_s: float,
+        refuse: AnswerUnread = error_response,
+    ) -> None:
         self._port = port
         super().__init__(
             Config(
@@ -42,6 +54,7 @@ class Listener(uvicorn.Server):
                     header_deadline_s=settings.header_deadline_s,
                     body_deadline_s=settings.body_deadline_s,
                     connections_max=connections_max(),
+                    refuse=refuse,
                 ),
                 ws="none",
                 lifespan="off",

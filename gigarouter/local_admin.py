@@ -100,5 +100,6 @@ def local_context(settings: Settings, db: Database) -> AdminContext:
         exports=settings.exports_folder(),
         stripe=stripe_config(settings),
         second_person=settings.second_person_limits(),
+        free_credit=settings.free_credit(),
         web_url=web_url(settings),
     )

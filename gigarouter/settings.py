@@ -123,6 +123,10 @@ class Settings(CustomerSettings, WebSettings, SecondPersonSettings, SignInSettin
         description="Folder of the files of exports, which `serve` and `jobs` both reach; by default `exports` in "
         "GIGAROUTER_DATA_DIR.",
     )
+    ledger_archives_dir: Path | None = Field(
+        default=None,
+        description="Folder of the files of months put away, for `jobs`: customers' archives have them, too.",
+    )
     exports_bytes_max: int = Field(
         default=10 * 1024 * 1024 * 1024,
         ge=1024 * 1024,

@@ -1,5 +1,8 @@
 """The process of the pages: wires its collaborators, listens, and on SIGTERM finishes the pages in flight."""
 
+import asyncio
+import os
+
 import uvloop
 
 from gigarouter import telemetry
@@ -10,13 +13,17 @@ from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages
 from store.checks import check_postgres
 from web.app import WebApp
+from web.public.documentation.reference import operations
 from web.routes import ROUTES
 
 DRAIN_S = 5.0
+# Pages give way to calls where they share a machine, as rendering and checking of documents do.
+NICENESS = 10
 
 
 def run(settings: Settings) -> None:
     """Answer until SIGTERM or SIGINT. Raises CannotStart before the port opens."""
+    os.nice(NICENESS)
     uvloop.run(_run(settings))
 
 
@@ -30,4 +37,7 @@ async def _run(settings: Settings) -> None:
     requests = telemetry.RequestLog(settings.log_format)
     async with pages(settings) as context:
         app = WebApp(context, ROUTES, requests.record)
-        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S), [])
+        # It takes longer than any page may: its first reader, and whoever reads beside them, does not wait for it.
+        reference = asyncio.create_task(asyncio.to_thread(operations))
+        await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S, refuse=app.refuse_unread), [])
+        await reference

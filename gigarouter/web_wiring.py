@@ -12,6 +12,7 @@ from random import Random
 from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.admission import Admission
 from billing.charging import Charging
@@ -26,7 +27,7 @@ from gigarouter.web_settings import web_url
 from providers.wire import networks
 from router.api.app import Audience, create_pages_app, operations_for
 from router.api.in_process import InProcess
-from router.context import RouterContext
+from router.context import PlanningContext, RouterContext
 from router.dispatch.provider_quota import ProviderQuota
 from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import ComparisonBounds, TrafficComparison
@@ -106,7 +107,12 @@ def _party(settings: Settings) -> RelyingParty:
 
 
 def _operations(settings: Settings, context: RouterContext) -> InProcess:
-    admin = local_context(settings, context.db)
+    async def known(connection: AsyncConnection) -> PlanningContext:
+        # What is in memory follows Postgres, so that a route is explained without reading the whole catalogue.
+        del connection
+        return context
+
+    admin = msgspec.structs.replace(local_context(settings, context.db), known=known)
     return InProcess(create_pages_app(context, admin), operations_for(Audience.EVERYONE))
 
 
@@ -142,6 +148,7 @@ def _router_context(settings: Settings, db: Database, refresher: Refresher) -> R
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         second_person=settings.second_person_limits(),
+        free_credit=settings.free_credit(),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
     )

@@ -62,11 +62,9 @@ async def require_fit(settings: Settings) -> None:
 async def process(
     settings: Settings, kind: Literal["serve", "jobs"], clock: Clock | None = None
 ) -> AsyncIterator[RouterContext]:
-    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read.
-
-    ``clock`` is the machine's; this process learns Postgres' time before it reads anything else.
-    """
+    """Run one process's collaborators until the block ends. Raises CannotStart where Postgres cannot be read."""
     export(ENVIRONMENT)
+    # The clock is the machine's; this process learns Postgres' time before it reads anything else.
     db, refresher = await _read_database(settings, clock)
     generation = Generation(db, kind)
     projection = Projection(db, generation)
@@ -102,6 +100,7 @@ async def process(
         stripe=stripe_config(settings),
         webhook_networks=networks([str(network) for network in settings.webhook_private_networks]),
         second_person=settings.second_person_limits(),
+        free_credit=settings.free_credit(),
         call_deadline_s=settings.call_deadline_s,
         body_bytes_max=settings.body_bytes_max,
         outcome_bounds=_bounds(settings),

@@ -99,11 +99,11 @@ def _template(environment: Environment, mail: Mail, locale: str) -> Template:
     raise TemplateNotFound(mail.kind)
 
 
-def _blocks(environment: Environment, mail: Mail, locale: str, zone: ZoneInfo) -> dict[str, list[str]]:
+def _blocks(environment: Environment, mail: Mail, locale: str, zone: ZoneInfo, house: str) -> dict[str, list[str]]:
     """The paragraphs of each block, each one line."""
     template = _template(environment, mail, locale)
     moment: Callable[[datetime], str] = partial(when, zone)
-    context = template.new_context({"mail": mail, "when": moment})
+    context = template.new_context({"mail": mail, "when": moment, "house": house})
     made = {name: "".join(block(context)) for name, block in template.blocks.items()}
     return {
         name: [" ".join(part.split()) for part in re.split(r"\n\s*\n", text.strip())] for name, text in made.items()
@@ -115,7 +115,7 @@ def render(stored: StoredMail, mail: Mail, around: Surroundings) -> Rendered:
     zone = zone_of(stored.zone)
     account = "" if stored.account_id is None else wire(AccountId, stored.account_id)
     url, leaving = absolute(mail.link(account), around), unsubscribe_url(stored, around)
-    blocks = {form: _blocks(one, mail, stored.locale, zone) for form, one in _ENVIRONMENTS.items()}
+    blocks = {form: _blocks(one, mail, stored.locale, zone, around.house) for form, one in _ENVIRONMENTS.items()}
     pages = {}
     for form, environment in _ENVIRONMENTS.items():
         quote_url = escape if form == "html" else _as_is

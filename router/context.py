@@ -23,6 +23,7 @@ from router.dispatch.state import DispatchState
 from router.dispatch.traffic_comparison import TrafficComparison
 from router.explain.receipts import ReceiptBuffer
 from router.identity.operators import OperatorIndex
+from router.identity.people.set_up import FreeCredit
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.registry.refresh import EndpointIndex, KeyIndex, PriceIndex
@@ -95,6 +96,8 @@ class RouterContext(msgspec.Struct, frozen=True, kw_only=True):
     webhook_networks: Networks = ()
     # Up to which amounts one operator acts alone.
     second_person: SecondPersonLimits = SecondPersonLimits()
+    # What somebody gets with their first account.
+    free_credit: FreeCredit = FreeCredit()
     # Wake who waits for a top-up's page or a link to the portal, and the jobs that Stripe's events make.
     topup_changes: Watch = msgspec.field(default_factory=Watch)
     portal_changes: Watch = msgspec.field(default_factory=Watch)

@@ -57,8 +57,10 @@ SessionId = NewType("SessionId", UUID)
 PasskeyId = NewType("PasskeyId", UUID)
 InvitationId = NewType("InvitationId", UUID)
 IncidentId = NewType("IncidentId", UUID)
+IncidentUpdateId = NewType("IncidentUpdateId", UUID)
 EvidenceId = NewType("EvidenceId", UUID)
 AccountViewId = NewType("AccountViewId", UUID)
+OutsideIdentityId = NewType("OutsideIdentityId", UUID)
 
 # A catalogue id, `org/name`, is its own wire form.
 ModelId = NewType("ModelId", str)
@@ -111,7 +113,9 @@ PREFIXES: dict[object, str] = {
     InvitationId: "invite",
     EvidenceId: "evidence",
     IncidentId: "incident",
+    IncidentUpdateId: "update",
     AccountViewId: "view",
+    OutsideIdentityId: "identity",
 }
 
 

@@ -7,7 +7,7 @@ one call to a part that can be understood without the others. What goes wrong on
 import traceback
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import structlog
 
@@ -16,13 +16,14 @@ from router.api.exchange import EXCHANGE, Exchange, Receive, Scope, Send
 from router.api.in_process import OperationRefused
 from router.api.server.compressed_answer import CompressedAnswer
 from router.errors import Refusal
+from router.values import Answer as UnreadAnswer
 from store.ids import RequestId, wire
 from store.postgres import STORE_FAULTS, is_away
 from web.access import check_access
 from web.answers import Answer, File, Page, Redirect
 from web.context import WebContext
 from web.faults import InvalidInput, NotFound, PageFault, SignInNeeded, error_page, store_away
-from web.fields import Pairs, read_cookies, read_pairs, read_query
+from web.fields import Pairs, read_cookies, read_pairs, read_query, too_large
 from web.origins import allowed_write
 from web.render import Renderer
 from web.request import FORM_MEDIA, PageRequest
@@ -39,8 +40,12 @@ log = structlog.get_logger("web")
 
 SIGN_IN = "/sign-in"
 SIGN_IN_AGAIN = "/sign-in/again"
+# What of a query stays as it is: all that is visible in ASCII.
+AS_THEY_ARE = "".join(map(chr, range(0x21, 0x7F)))
 PROBES = {"/health": b"ok", "/ready": b"ready"}
 HTML = "text/html; charset=utf-8"
+# Of a form that is too large: until here it is said which field is, and so much of it is read at all.
+EXPLAINED_BYTES_MAX, READ_BYTES_MAX = 2 * 1024 * 1024, 16 * 1024 * 1024
 
 
 class _Reading:
@@ -82,6 +87,24 @@ class WebApp:
         finally:
             self._record(exchange)
 
+    def refuse_unread(self, refusal: Refusal, request_id: RequestId) -> UnreadAnswer:
+        """The page for what never became a request, such as a head that is too large."""
+        page = error_page(refusal, wire(RequestId, request_id))
+        shell = Shell(
+            viewer=NOBODY,
+            assets=self._current_assets(),
+            path="/",
+            here="/",
+            request_id=page.request_id,
+            public_url=self._context.origins.public,
+            api_url=self._context.api_url,
+            nav=navigation(self._paths, "/", NOBODY),
+        )
+        body = self._renderer.render(page, shell)
+        headers = [*self._headers, *caching(is_personal=True, cache=None), (b"content-type", HTML.encode())]
+        headers.append((b"content-length", b"%d" % len(body)))
+        return UnreadAnswer(status=page.status, headers=headers, body=(body,))
+
     async def _answer(self, scope: Scope, receive: Receive, exchange: Exchange, send: Send) -> None:
         reading = _Reading(exchange)
         try:
@@ -109,6 +132,9 @@ class WebApp:
         self._check_host(headers)
         if exchange.path.startswith("/assets/"):
             return self._current_assets().find(exchange.path)
+        if exchange.path.isprintable() and (page := self._table.without_slash(exchange.path)) is not None:
+            # Whoever may not have the page is told so there: what is there is not looked at.
+            return Redirect(to=page + _query_of(exchange), status=308)
         route, values = self._route(exchange)
         if exchange.method == "OPTIONS":
             return File(body=b"", media="text/plain", status=204, headers=(("allow", ", ".join(route.methods)),))
@@ -255,6 +281,11 @@ def _id(exchange: Exchange) -> bytes:
     return wire(RequestId, exchange.request_id).encode()
 
 
+def _query_of(exchange: Exchange) -> str:
+    """The query as it came, with its question mark, as a header can have it."""
+    return f"?{quote(exchange.query, safe=AS_THEY_ARE)}" if exchange.query else ""
+
+
 def _theme(cookies: dict[str, str]) -> Theme:
     match cookies.get("theme"):
         case "light":
@@ -266,20 +297,25 @@ def _theme(cookies: dict[str, str]) -> Theme:
 
 
 async def _form(receive: Receive, headers: dict[bytes, bytes], route: Route) -> Pairs:
-    """The posted fields. Raises ``InvalidInput``, ``PageFault`` 413."""
+    """The posted fields. Raises ``InvalidInput``, ``PageFault`` 413.
+
+    Of a form that is too large the rest is read, too: a browser whose bytes nobody takes shows no answer.
+    """
     content_type = headers.get(b"content-type", FORM_MEDIA)
     media = content_type.partition(b";")[0].strip().lower()
     has_files = route.takes_files and media == UPLOAD_MEDIA
     if media != FORM_MEDIA and not has_files:
         raise InvalidInput("A form is sent as application/x-www-form-urlencoded.")
-    body = bytearray()
-    while True:
+    body, size, has_more = bytearray(), 0, True
+    while has_more and size <= READ_BYTES_MAX:
         message = await receive()
-        body += message.get("body", b"")
-        if len(body) > route.body_bytes_max:
-            raise PageFault(413, "body_too_large", f"The form is larger than {route.body_bytes_max} bytes.")
-        if not message.get("more_body", False):
-            return read_upload(content_type, bytes(body)) if has_files else read_pairs(bytes(body), "form")
+        piece = message.get("body", b"")
+        size += len(piece)
+        body += piece if size <= max(route.body_bytes_max, EXPLAINED_BYTES_MAX) else b""
+        has_more = message.get("more_body", False)
+    if size > route.body_bytes_max:
+        raise too_large(b"" if has_files or len(body) < size else bytes(body), route.body_bytes_max)
+    return read_upload(content_type, bytes(body)) if has_files else read_pairs(bytes(body), "form")
 
 
 def _headers_of(answer: Answer, reading: _Reading) -> Headers:

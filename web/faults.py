@@ -127,6 +127,7 @@ TITLES = {
     413: "Too much at once",
     421: "Another address",
     429: "Too often",
+    431: "Too much at once",
     503: "Not at the moment",
 }
 

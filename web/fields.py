@@ -1,19 +1,23 @@
 """Reads queries, forms and cookies: bounded, strict, and with a sentence for whatever cannot be read."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from functools import cache
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
 
-from web.faults import InvalidInput
+from web.faults import InvalidInput, PageFault
 
 T = TypeVar("T", bound=msgspec.Struct)
 Pairs = tuple[tuple[str, str], ...]
 
 QUERY_BYTES_MAX = 8 * 1024
 FIELDS_MAX = 200
+# Of the fields that there are, so many are named to who names another.
+SHOWN_FIELDS_MAX = 20
 COOKIE_BYTES_MAX = 8 * 1024
 
 
@@ -32,6 +36,20 @@ def read_pairs(data: bytes, what: str = "address") -> Pairs:
             raise InvalidInput(f"The {what} has a NUL character.")
     # Browsers send line ends of text as CR LF.
     return tuple((name, value.replace("\r\n", "\n")) for name, value in pairs)
+
+
+def too_large(data: bytes, bytes_max: int) -> PageFault:
+    """The fault of a form that is larger than ``bytes_max``, with its longest field where it can be read."""
+    try:
+        name, value = max(read_pairs(data, "form"), key=lambda pair: len(pair[1]))
+    except (InvalidInput, ValueError):
+        longest = ""
+    else:
+        longest = f" Its longest field, {shown(name)}, has {len(value):,} characters."
+    sentence = f"The form is larger than {bytes_max:,} bytes, and nothing was done.{longest}"
+    return PageFault(
+        413, "body_too_large", sentence, remedy="Go back, where what you typed still stands, and shorten it."
+    )
 
 
 def read_query(data: bytes) -> Pairs:
@@ -56,7 +74,8 @@ def struct_of(pairs: Pairs, form: type[T]) -> T:
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name not in fields:
-            raise InvalidInput(f"There is no field {shown(name)}.", shown(name))
+            known = f" There are {', '.join(list(fields)[:SHOWN_FIELDS_MAX])}." if fields else ""
+            raise InvalidInput(f"There is no field {shown(name)}.{known}", shown(name))
         if get_origin(fields[name]) is tuple:
             values.setdefault(name, [])
             values[name] += [value] if value else []
@@ -67,24 +86,55 @@ def struct_of(pairs: Pairs, form: type[T]) -> T:
     try:
         return msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as fault:
-        raise _fault_of(fault) from None
+        raise _fault_of(fault, fields) from None
 
 
-def _fault_of(fault: msgspec.ValidationError) -> InvalidInput:
+def _fault_of(fault: msgspec.ValidationError, fields: Mapping[str, Any]) -> InvalidInput:
     message, _, place = str(fault).partition(" - at `$.")
     name = place.rstrip("`").split("[")[0] or None
     if message.startswith("Object missing required field"):
         name = message.split("`")[1]
         return InvalidInput(f"The field {name} is missing.", name)
-    sentence = message.replace("`", "").removeprefix("Expected ")
-    sentence = sentence.partition(", got")[0]
     if message.startswith("Invalid enum value"):
-        return InvalidInput(f"The field {name} has none of the values that it can have.", name)
-    return InvalidInput(f"The field {name} has to be another: {WORDS.get(sentence, sentence)}.", name)
+        choices = ", ".join(_choices(fields.get(name or "")))
+        return InvalidInput(f"The field {name} has none of the values that it can have: {choices}.", name)
+    return InvalidInput(f"The field {name} takes {_wanted(message)}.", name)
+
+
+def _choices(kind: Any) -> Iterator[str]:  # noqa: ANN401 - a type
+    """The texts that a field's type has to choose from."""
+    if isinstance(kind, str) and kind:
+        yield kind
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        yield from (str(one.value) for one in kind)
+    for part in get_args(kind):
+        yield from _choices(part)
 
 
 # msgspec's words -> a person's.
-WORDS = {"int": "a whole number", "float": "a number", "bool": "yes or no", "date": "a day, as 2027-01-31"}
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "yes or no",
+    "str": "a text",
+    "date": "a day, as 2027-01-31",
+    "datetime": "a time, as 2027-01-31T09:30:00Z",
+}
+_BOUND = re.compile(r"(?P<type>\w+)(?P<length> of length)? (?P<sign>[<>]=?) (?P<bound>\S+)")
+_SIGNS = {">=": "at least", "<=": "at most", ">": "more than", "<": "less than"}
+
+
+def _wanted(message: str) -> str:
+    """What a field wants instead, of msgspec's sentence: ``Expected `int` >= 0`` -> ``a whole number, at least 0``."""
+    wanted = message.replace("`", "").removeprefix("Expected ").partition(", got")[0].replace(" | null", "")
+    if wanted.startswith("Invalid RFC3339"):
+        return WORDS["date" if "date" in wanted and "datetime" not in wanted else "datetime"]
+    bound = _BOUND.fullmatch(wanted)
+    if bound is None:
+        return WORDS.get(wanted, "a text of another form")
+    number = f"{float(bound['bound']):,.16g}"
+    unit = " characters" if bound["length"] else ""
+    return f"{WORDS.get(bound['type'], 'a value')}, {_SIGNS[bound['sign']]} {number}{unit}"
 
 
 def read_cookies(headers: Sequence[tuple[bytes, bytes]]) -> Mapping[str, str]:

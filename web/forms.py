@@ -10,11 +10,16 @@ from typing import Any
 
 import msgspec
 
-from router.api.in_process import OperationRefused
+from router.api.in_process import FieldFault, OperationRefused
+from store.ids import new_id
 from web.answers import Page
 from web.request import PageRequest
 
 # Fields of ours among a form's own.
+MISMATCH = "idempotency_mismatch"
+SENT_BEFORE = (
+    "This form was sent before with something else in it, and that was done. If you want this as well, send it again."
+)
 CONFIRM, VERSION, ONCE = "confirm", "version", "once"
 SHOWN_MAX = 400
 
@@ -53,7 +58,8 @@ class Hidden(msgspec.Struct, frozen=True):
 class ConfirmPage(Page, frozen=True, kw_only=True):
     """What a write would change, before it does: shown by every write of ops and finance.
 
-    ``action`` is the form's address, ``button`` names the object, ``back`` is where nothing happens.
+    ``action`` is the form's address, ``button`` names the object, ``back`` is where nothing happens. ``changes_more``:
+    what would change is shown below, too.
     """
 
     template = "parts/confirm.html"
@@ -66,6 +72,7 @@ class ConfirmPage(Page, frozen=True, kw_only=True):
     is_dangerous: bool = False
     needs_second_person: bool = False
     notes: tuple[str, ...] = ()
+    changes_more: bool = False
 
 
 def form_of(
@@ -82,6 +89,8 @@ def form_of(
     typed = dict(request.form) if typed is None else typed
     if refused is None:
         return Form(typed)
+    if refused.error.code == MISMATCH:
+        return Form(typed, fault=SENT_BEFORE)
     errors: dict[str, str] = {}
     whole: list[str] = []
     for fault in refused.faults:
@@ -89,10 +98,24 @@ def form_of(
         # A part of a field, or of a list, is at fault: `options.vendor` is typed in `options`.
         name = name if name in typed else re.split(r"[.\[]", name)[0]
         if name in typed and name not in errors:
-            errors[name] = fault.message
+            errors[name] = _of_field(fault)
         else:
             whole.append(fault.message)
     return Form(typed, errors, " ".join(whole))
+
+
+def _of_field(fault: FieldFault) -> str:
+    """A sentence of the API about one of its fields, as it stands at the field, where its name is not said again."""
+    message = fault.message
+    if fault.param is None or not message.startswith(name := f"'{fault.param}' is "):
+        return message
+    rest = message.removeprefix(name).replace(" as text", "", 1)
+    return f"It is {rest}" if rest.startswith(("missing", "invalid", "not ")) else f"It has to be {rest}"
+
+
+def once_after(refused: OperationRefused, once: str) -> str:
+    """The Idempotency-Key of the form that comes back: another one where what was sent under it is done."""
+    return str(new_id()) if refused.error.code == MISMATCH else once
 
 
 def is_confirmed(request: PageRequest) -> bool:

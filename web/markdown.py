@@ -102,4 +102,4 @@ class _Renderer(RendererHTML):
 
 def slug(heading: str) -> str:
     """``What a page reads`` -> ``what-a-page-reads``."""
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", re.sub("['\N{RIGHT SINGLE QUOTATION MARK}]", "", heading.lower())).strip("-")

@@ -10,33 +10,31 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from router.catalogue.values import CatalogueRow
 from web.answers import Page
 from web.markdown import render_markdown
 from web.parts import chart, money, numbers, times
+from web.parts.hidden import visible
 from web.shell import Shell
 
 FOLDER = Path(__file__).parent
 ROW = "public/parts/model_row.html"
-# C0 and C1 but for tab and line feed, marks and overrides of direction, and what has no width.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
-def visible(value: object) -> object:
-    """A text with its hidden characters shown as code points; anything else as it is."""
-    if isinstance(value, str) and not isinstance(value, Markup) and not value.isprintable() and _HIDDEN.search(value):
-        return _HIDDEN.sub(
-            lambda found: f"\N{LEFT-POINTING ANGLE BRACKET}U+{ord(found[0]):04X}\N{RIGHT-POINTING ANGLE BRACKET}", value
-        )
-    return value
+_CODE = re.compile("`([^`]+)`")
 
 
 @lru_cache(maxsize=2000)
 def _markdown(text: str) -> Markup:
     """Markdown as HTML; hidden characters are shown before, since what is rendered is markup already."""
     return render_markdown(str(visible(text)))
+
+
+def coded(text: str) -> Markup:
+    """A sentence of ours in which what stands between backticks is code, as programs are told it."""
+    return Markup(_CODE.sub(r"<code>\1</code>", str(escape(visible(text)))))  # noqa: S704 - it is escaped before
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
@@ -48,9 +46,11 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "usd_exact": money.exact,
     "day": times.day,
     "moment": times.moment,
+    "second": times.second,
     "iso": times.iso,
     "drawn": chart.draw,
     "markdown": _markdown,
+    "coded": coded,
 }
 
 

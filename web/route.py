@@ -4,6 +4,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
 from typing import TypeAlias
+from urllib.parse import quote
 
 import msgspec
 from starlette.routing import compile_path
@@ -14,7 +15,8 @@ from web.request import PageRequest
 
 PageFunction: TypeAlias = Callable[[PageRequest], Awaitable[Answer]]
 
-FORM_BYTES_MAX = 64 * 1024
+# As much as an operation takes: what is too long in it is said at its field, with all that was typed.
+FORM_BYTES_MAX = 256 * 1024
 MEMBERS = frozenset({Role.OWNER, Role.DEVELOPER, Role.FINANCE})
 OWNERS = frozenset({Role.OWNER})
 # Keys, usage and calls; money and documents.
@@ -91,6 +93,16 @@ class RouteTable:
             if (match := pattern.fullmatch(path)) is not None:
                 return route, match.groupdict()
         return None
+
+    def without_slash(self, path: str) -> str | None:
+        """The address of the page that is meant, of a path that ends with a slash too many; None where there is none.
+
+        What leads elsewhere, as ``//evil/`` would, is no row's path.
+        """
+        stripped = path.rstrip("/")
+        if stripped == path or self.find(stripped) is None:
+            return None
+        return quote(stripped)
 
     def is_form(self, address: str) -> bool:
         """Whether a form can be sent to an address of ours."""

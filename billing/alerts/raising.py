@@ -29,17 +29,19 @@ KEPT = "90 days"
 # those of which enough is spent for any alert.
 _SPENDINGS = text("""
     WITH limits AS (
-        SELECT 'cap' AS kind, k.account_id, k.id AS key_id, NULL::uuid AS budget_id, k.name, k.cap_period AS period,
+        SELECT 'cap' AS kind, k.account_id, k.id AS key_id, NULL::uuid AS budget_id, '' AS name, k.name AS key_name,
+            k.cap_period AS period,
             k.cap_nano AS amount_nano
         FROM keys k WHERE k.cap_nano > 0 AND k.revoked_at IS NULL
         UNION ALL
-        SELECT 'cap', k.account_id, k.id, NULL, k.name, c.period, c.amount_nano
+        SELECT 'cap', k.account_id, k.id, NULL, '', k.name, c.period, c.amount_nano
         FROM key_caps c JOIN keys k ON k.id = c.key_id
         WHERE c.amount_nano > 0 AND k.revoked_at IS NULL AND c.period IS DISTINCT FROM k.cap_period
         UNION ALL
-        SELECT 'cap', account_id, NULL, NULL, '', period, amount_nano FROM account_caps WHERE amount_nano > 0
+        SELECT 'cap', account_id, NULL, NULL, '', '', period, amount_nano FROM account_caps WHERE amount_nano > 0
         UNION ALL
-        SELECT 'budget', account_id, key_id, id, name, period, amount_nano FROM budgets
+        SELECT 'budget', b.account_id, b.key_id, b.id, b.name, coalesce(k.name, ''), b.period, b.amount_nano
+        FROM budgets b LEFT JOIN keys k ON k.id = b.key_id
     ), labelled AS (
         SELECT *, CASE period WHEN 'total' THEN 'total' WHEN 'month' THEN :month ELSE :day END AS label FROM limits
     ), spendings AS (
@@ -64,12 +66,13 @@ _FORGET = text(f"DELETE FROM spend_alerts WHERE label <> 'total' AND raised_at <
 
 
 class Alert(msgspec.Struct, frozen=True):
-    """An alert that is due: of a cap or a budget, of an account or of one key of it."""
+    """An alert that is due: of a cap or a budget, of an account or of one key of it. ``name`` is the budget's."""
 
     account_id: AccountId
     key_id: KeyId | None
     budget_id: BudgetId | None
     name: str
+    key_name: str
     threshold: Threshold
     spending: Spending
 
@@ -109,7 +112,7 @@ async def forget_old(db: Database) -> None:
 def _alerts(row: Row[tuple[object, ...]], now: datetime) -> Iterable[Alert]:
     spending = Spending(CapPeriod(row.period), NanoUSD(row.amount_nano), NanoUSD(row.spent_nano), now)
     for threshold in due(spending):
-        yield Alert(row.account_id, row.key_id, row.budget_id, row.name, threshold, spending)
+        yield Alert(row.account_id, row.key_id, row.budget_id, row.name, row.key_name, threshold, spending)
 
 
 async def _raise(tx: AsyncConnection, alerts: Sequence[Alert]) -> int:
@@ -150,7 +153,9 @@ def mail_of(alert: Alert) -> Mail:
     if alert.threshold is Threshold.FORECAST:
         return SpendingForecast(
             limit=limit,
+            name=alert.name,
             key=key,
+            key_name=alert.key_name,
             period=period,
             amount_usd=amount,
             spent_usd=spent,
@@ -159,7 +164,9 @@ def mail_of(alert: Alert) -> Mail:
         )
     return SpendingReached(
         limit=limit,
+        name=alert.name,
         key=key,
+        key_name=alert.key_name,
         period=period,
         amount_usd=amount,
         spent_usd=spent,

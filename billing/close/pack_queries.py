@@ -2,6 +2,8 @@
 
 from sqlalchemy import text
 
+from billing.books import GAPS
+
 _SINCE = "(e.xact IS NULL OR e.xact >= CAST(CAST(:since AS text) AS xid8))"
 SINCE = text("""
     SELECT last_xact::text FROM sealed_batches WHERE sealed_at < :before ORDER BY number DESC LIMIT 1
@@ -55,7 +57,7 @@ USED = text(f"""
     WHERE l.booked_period = :period GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
 """)  # noqa: S608
 OTHER_REVENUE = text(f"""
-    SELECT sum(p.amount_nano) FROM entries e JOIN postings p ON p.entry_id = e.id
+    SELECT sum(p.amount_nano) AS amount FROM entries e JOIN postings p ON p.entry_id = e.id
     JOIN ledger_accounts l ON l.id = p.ledger_account_id AND l.kind = 'revenue'
     WHERE {_SINCE} AND e.period = :period AND e.kind <> 'usage'
 """)  # noqa: S608
@@ -88,7 +90,11 @@ _FLOWS = """
         sum(used) AS used, sum(paid_debt) AS paid_debt, sum(expired) AS expired, sum(taken_back) AS taken_back,
         sum(closing) AS closing
 """
-DEFERRED = text(f"{_GRANTS} SELECT kind, {_FLOWS} FROM lots GROUP BY 1 ORDER BY 1")  # noqa: S608
+# A kind that had nothing in the month, neither before nor after it, is no row.
+_MOVED = (
+    "HAVING bool_or(closing <> 0 OR granted <> 0 OR used <> 0 OR paid_debt <> 0 OR expired <> 0 OR taken_back <> 0)"
+)
+DEFERRED = text(f"{_GRANTS} SELECT kind, {_FLOWS} FROM lots GROUP BY 1 {_MOVED} ORDER BY 1")  # noqa: S608
 # The age is that at the month's end, so that each grant is in one row, from opening to closing.
 AGED = text(f"""
     {_GRANTS}
@@ -98,7 +104,7 @@ AGED = text(f"""
             WHEN days <= 180 THEN '91-180' WHEN days <= 365 THEN '181-365' ELSE 'over 365' END AS age
         FROM (SELECT *, extract(epoch FROM CAST(:ends AS timestamptz) - granted_at) / 86400 AS days FROM lots) dated
     ) aged GROUP BY 1, 2
-    HAVING bool_or(closing <> 0 OR granted <> 0 OR used <> 0 OR paid_debt <> 0 OR expired <> 0 OR taken_back <> 0)
+    {_MOVED}
     ORDER BY 1, 2
 """)  # noqa: S608
 # What was charged and given back of each jurisdiction's tax, as it is in the ledger.
@@ -156,3 +162,17 @@ LATE = text("""
         AND u.occurred_at < (l.call_period + interval '1 month') AT TIME ZONE 'UTC'
     WHERE l.call_period = :period OR l.booked_period = :period GROUP BY 1, 2 ORDER BY 1, 2
 """)
+# By the names under which ``pack_tables`` and ``pack_checks`` have their rows, in the order in which they are read.
+QUERIES = {
+    "trial": TRIAL,
+    "used": USED,
+    "other": OTHER_REVENUE,
+    "deferred": DEFERRED,
+    "aged": AGED,
+    "receivable": RECEIVABLE,
+    "late": LATE,
+    "head": HEAD,
+    "tax": TAX,
+    "register": REGISTER,
+    "gaps": GAPS,
+}

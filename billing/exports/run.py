@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.exports import journals, rows
 from billing.exports.formats import ExportKind
@@ -26,6 +27,7 @@ from billing.exports.requests import (
     exports_with_files,
     extend,
     fail,
+    find_export,
     find_plan,
     finish,
     keep_files,
@@ -35,6 +37,9 @@ from billing.exports.requests import (
 from billing.exports.storage import MANIFEST, CannotWrite, ExportFolder, HashingFile
 from billing.exports.tables import SCHEMA_VERSION
 from billing.exports.work import ExportRefused, Part, PartWriter, Work
+from mail.kinds import OwnDataFailed, OwnDataReady
+from mail.outbox import enqueue
+from mail.values import Mail
 from store.ids import ExportId, wire
 from store.postgres import Database
 
@@ -76,6 +81,7 @@ async def run_next(db: Database, folder: ExportFolder, own: PartWriter | None = 
     if failure:
         async with db.transaction() as tx:
             await fail(tx, export, failure)
+            await _mail(tx, export, failure)
     if lost or failure:
         named.warning("export_ended", reason=failure or "cancelled, or taken up by another process")
         await remove_old(db, folder)
@@ -187,6 +193,23 @@ class Run:
         async with self._db.transaction() as tx:
             kept = self._folder.own_kept if self._export.kind is ExportKind.ACCOUNT else self._folder.kept
             await finish(tx, self._export, manifest, self.rows_done, kept)
+            await _mail(tx, self._export)
+
+
+async def _mail(tx: AsyncConnection, export: Export, failure: str = "") -> None:
+    """Tell an account's owners what became of the archive that one of them ordered."""
+    account_id = export.filters.account_id
+    if export.kind is not ExportKind.ACCOUNT or account_id is None:
+        return
+    mail: Mail
+    if failure:
+        mail = OwnDataFailed(ordered=export.requested_at, reason=failure)
+    else:
+        done = await find_export(tx, export.id)
+        assert done is not None, "it was finished a moment ago; this is a bug"
+        assert done.expires_at is not None, "what is done expires; this is a bug"
+        mail = OwnDataReady(ordered=export.requested_at, until=done.expires_at)
+    await enqueue(tx, mail, account_id, dedupe=f"own-data:{export.id.hex}")
 
 
 def manifest_of(export: Export, files: list[ExportFile], head: Any, read_at: datetime) -> bytes:  # noqa: ANN401

@@ -267,8 +267,9 @@ AUDIT = Table(
         _text("action", "c.action"),
         _text("subject", "{cell}(c.subject)"),
         *_ACCOUNT_COLUMNS,
-        _text("before", "{cell}(c.before::text)"),
-        _text("after", "{cell}(c.after::text)"),
+        # Rows of earlier releases have money in nano-USD: all are shown as the API writes it.
+        _text("before", "{cell}(facts_in_usd(c.action, c.before)::text)"),
+        _text("after", "{cell}(facts_in_usd(c.action, c.after)::text)"),
         _text("reason", "{cell}(c.reason)"),
     ),
     source="audit c LEFT JOIN a ON a.id = c.account_id WHERE c.at >= $1 AND c.at < $2 {filters}",

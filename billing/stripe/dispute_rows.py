@@ -26,18 +26,16 @@ class DisputeRow(msgspec.Struct, frozen=True, kw_only=True):
     changed_at: datetime
 
 
-_LIST = "SELECT * FROM disputes WHERE true"
+_LIST = "SELECT * FROM disputes listed WHERE true"
 _BEFORE = " AND (opened_at, id) < (:before_at, :before_id)"
-_SEARCHED = Searched(
-    "concat_ws(' ', id, 'topup_' || replace(topup_id::text, '-', ''), reason)", ("amount_cents",), "opened_at"
-)
+_SEARCHED = Searched("dispute", "text", "opened_at")
 
 
 async def list_disputes(
     tx: AsyncConnection, wanted: Wanted = ALL, *, before: tuple[datetime, str] | None = None, most: int
 ) -> list[DisputeRow]:
     """List the disputes that are looked for, the newest first; ``before`` is the last one of the page before."""
-    which, values = conditions(wanted, _SEARCHED)
+    which, values = await conditions(tx, wanted, _SEARCHED)
     if before is not None:
         which += _BEFORE
         values |= {"before_at": before[0], "before_id": before[1]}

@@ -68,6 +68,12 @@ _TELL_AGAIN = text("""
 _UNSETTLED = text("""
     SELECT meter, day FROM metered_days WHERE account_id = :account AND sent_at > now() - CAST(:within AS interval)
 """)
+# By the partial index of what waits: how many are mirrored and told has no say in how long it takes.
+_BACKLOG = text("""
+    SELECT count(*) AS waiting, count(*) FILTER (WHERE d.fault <> '') AS refused
+    FROM metered_days d JOIN meter_mirrors m ON m.account_id = d.account_id AND m.is_on AND d.day >= m.since
+    WHERE d.sent_revision < d.revision AND d.given_up_at IS NULL
+""")
 _FORGET = text("DELETE FROM metered_days WHERE day < now() - interval '400 days'")
 
 
@@ -83,6 +89,18 @@ class Mirror(msgspec.Struct, frozen=True):
     oldest: date | None
     sent_at: datetime | None
     fault: str
+
+
+class Backlog(msgspec.Struct, frozen=True):
+    """How many totals of days Stripe does not have, and how many of them it refused the last time."""
+
+    waiting: int = 0
+    refused: int = 0
+
+
+async def read_backlog(tx: AsyncConnection) -> Backlog:
+    """What waits for Stripe's meters, of all accounts that are mirrored."""
+    return Backlog(*(await tx.execute(_BACKLOG)).one())
 
 
 async def switch(tx: AsyncConnection, account_id: AccountId, today: date, actor: str, *, is_on: bool) -> bool:

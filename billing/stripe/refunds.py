@@ -106,13 +106,8 @@ _FIND = {
     "id": "id = CAST(:value AS uuid)",
     "refund": "refund_id = :value",
 }
-_LIST = "SELECT * FROM refunds WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
-_SEARCHED = Searched(
-    "concat_ws(' ', 'refund_' || replace(id::text, '-', ''), 'topup_' || replace(topup_id::text, '-', ''), refund_id,"
-    " reason, problem, actor)",
-    ("wanted_cents", "credit_cents", "credit_cents + tax_cents"),
-    "created_at",
-)
+_LIST = "SELECT * FROM refunds listed WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+_SEARCHED = Searched("refund", "uuid", "created_at")
 
 
 async def order_refund(tx: AsyncConnection, order: RefundOrder) -> list[RefundRow]:
@@ -170,7 +165,7 @@ async def find_refund(tx: AsyncConnection, by: str, value: object, *, locked: bo
 
 async def list_refunds(tx: AsyncConnection, wanted: Wanted = ALL, *, before: UUID | None, most: int) -> list[RefundRow]:
     """List the refunds that are looked for, the newest first."""
-    which, values = conditions(wanted, _SEARCHED)
+    which, values = await conditions(tx, wanted, _SEARCHED)
     rows = await tx.execute(
         text(f"{_LIST}{which} ORDER BY id DESC LIMIT :most"), {**values, "before": before, "most": most}
     )

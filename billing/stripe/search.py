@@ -1,22 +1,27 @@
 """Builds the conditions by which payments, refunds and disputes are found: account, state, time, and what is typed.
 
-What is typed is a part of an id (ours or Stripe's), of the account's name, a reason or a problem, or an amount.
+What is typed is the beginning or the end of an id (ours or Stripe's), beginnings of words of the account's name, a
+reason or a problem, or an amount: the table ``payment_words`` has them, written by triggers, with an index.
 """
 
-import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 import msgspec
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from store.ids import AccountId
 
-_AMOUNT = re.compile(r"(\d{1,12}|\d{1,3}(,\d{3}){1,3})(\.(\d{2}))?")
-
-
-# Of LIKE.
-_SPECIAL, _ESCAPED = re.compile(r"([\\%_])"), r"\\\1"
+# As with documents: a rare word is found by the index of words; where more than so many rows have the words, a page of
+# the newest is found sooner by walking from the newest on.
+FEW = 2_000
+_FOUND = text("""
+    SELECT id FROM payment_words
+    WHERE kind = :kind AND words @@ payment_question(CAST(:search AS text)) LIMIT :most
+""")
+_FILL = text("SELECT fill_payment_words(:most)")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,17 +35,17 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Searched(msgspec.Struct, frozen=True):
-    """Where a table has what can be looked for: SQL expressions of ours."""
+    """A table that is looked through: its name in ``payment_words``, and its columns of the id and of the time."""
 
-    words: str
-    amounts: tuple[str, ...]
+    kind: str
+    id_type: str
     at: str
 
 
 ALL = Wanted()
 
 
-def conditions(wanted: Wanted, table: Searched) -> tuple[str, dict[str, Any]]:
+async def conditions(tx: AsyncConnection, wanted: Wanted, table: Searched) -> tuple[str, dict[str, Any]]:
     """The conditions that are asked for, each after an ``AND``, and their values."""
     parts: list[str] = []
     values: dict[str, Any] = {}
@@ -54,21 +59,20 @@ def conditions(wanted: Wanted, table: Searched) -> tuple[str, dict[str, Any]]:
             parts.append(part)
             values[name] = value.value if isinstance(value, StrEnum) else value
     if wanted.search is not None:
-        places = [
-            f"({table.words}) ILIKE :like",
-            "account_id IN (SELECT a.id FROM accounts a WHERE a.name ILIKE :like)",
-        ]
-        values["like"] = f"%{_SPECIAL.sub(_ESCAPED, wanted.search.strip())}%"
-        if (cents := cents_of(wanted.search)) is not None:
-            places += [f"{column} = :cents" for column in table.amounts]
-            values["cents"] = cents
-        parts.append(f"({' OR '.join(places)})")
+        which = {"kind": table.kind, "search": wanted.search}
+        few = list((await tx.execute(_FOUND, {**which, "most": FEW + 1})).scalars())
+        if len(few) <= FEW:
+            parts.append(f"id = ANY(CAST(CAST(:few AS text[]) AS {table.id_type}[]))")
+            values["few"] = few
+        else:
+            parts.append(
+                "EXISTS (SELECT FROM payment_words w WHERE w.kind = :kind AND w.id = CAST(listed.id AS text)"
+                " AND w.words @@ payment_question(CAST(:search AS text)))"
+            )
+            values |= which
     return "".join(f" AND {part}" for part in parts), values
 
 
-def cents_of(typed: str) -> int | None:
-    """An amount of USD as somebody types it, in cents; None for what is none."""
-    found = _AMOUNT.fullmatch(typed.strip())
-    if found is None or not typed.isascii():
-        return None
-    return int(found[1].replace(",", "")) * 100 + int(found[4] or 0)
+async def fill_words(tx: AsyncConnection, most: int) -> int:
+    """Write the words of rows of earlier releases, up to ``most`` of each kind; 0: all have theirs."""
+    return int(await tx.scalar(_FILL, {"most": most}) or 0)

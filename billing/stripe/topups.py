@@ -87,12 +87,8 @@ _COLUMNS = {
     "charge": "charge_id = :value",
 }
 _BY_KEY = text("SELECT * FROM topups WHERE account_id = :account AND idempotency_key = :key")
-_LIST = "SELECT * FROM topups WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
-_SEARCHED = Searched(
-    "concat_ws(' ', 'topup_' || replace(id::text, '-', ''), session_id, intent_id, charge_id, problem, actor)",
-    ("amount_cents", "paid_cents"),
-    "created_at",
-)
+_LIST = "SELECT * FROM topups listed WHERE (CAST(:before AS uuid) IS NULL OR id < CAST(:before AS uuid))"
+_SEARCHED = Searched("topup", "uuid", "created_at")
 
 
 async def order_topup(
@@ -130,7 +126,7 @@ async def find_topup(tx: AsyncConnection, by: str, value: object, *, locked: boo
 
 async def list_topups(tx: AsyncConnection, wanted: Wanted = ALL, *, before: UUID | None, most: int) -> list[Topup]:
     """List the top-ups that are looked for, the newest first."""
-    which, values = conditions(wanted, _SEARCHED)
+    which, values = await conditions(tx, wanted, _SEARCHED)
     rows = await tx.execute(
         text(f"{_LIST}{which} ORDER BY id DESC LIMIT :most"), {**values, "before": before, "most": most}
     )

@@ -1,4 +1,4 @@
-"""Makes metrics of what the checks of the books found, and of how providers count, which jobs writes into Postgres."""
+"""Makes metrics of what jobs writes into Postgres: checks of the books, how providers count, what waits for Stripe."""
 
 import asyncio
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from billing.books import Result, read_results
 from billing.reconciliation.undelivered import Drift, read_drift
+from billing.stripe.mirrors import Backlog, read_backlog
 from store.postgres import STORE_FAULTS, Database
 
 READ_EVERY_S = 15.0
@@ -22,16 +23,22 @@ class BookChecks:
         self._db = db
         self._results: list[Result] = []
         self._drift: list[Drift] = []
+        self._backlog = Backlog()
 
     async def run(self) -> None:
         """Read the results until cancelled."""
         while True:
             try:
-                async with self._db.transaction() as tx:
-                    self._results, self._drift = await read_results(tx), await read_drift(tx)
+                await self.read()
             except STORE_FAULTS as fault:
                 log.warning("book_checks_unread", fault=type(fault).__name__)
             await asyncio.sleep(READ_EVERY_S)
+
+    async def read(self) -> None:
+        """Read the results once."""
+        async with self._db.transaction() as tx:
+            self._results, self._drift = await read_results(tx), await read_drift(tx)
+            self._backlog = await read_backlog(tx)
 
     def metrics(self) -> Iterable[Metric]:
         """How much is wrong by each check, and when it was looked at; nothing of a check that never ran."""
@@ -55,3 +62,13 @@ class BookChecks:
         yield wrong
         yield checked
         yield drift
+        yield GaugeMetricFamily(
+            "gigarouter_meter_mirror_waiting_days",
+            "Totals of days of mirrored usage that Stripe's meters do not have yet",
+            value=self._backlog.waiting,
+        )
+        yield GaugeMetricFamily(
+            "gigarouter_meter_mirror_refused_days",
+            "Those of them that Stripe refused the last time",
+            value=self._backlog.refused,
+        )

@@ -17,7 +17,16 @@ from mail.kinds.money import (
     SpendingForecast,
     SpendingReached,
 )
-from mail.kinds.people import Invitation, PasskeyAdded, PasskeyRemoved, SessionStarted, SignInCode, Welcome
+from mail.kinds.people import (
+    Invitation,
+    OwnDataFailed,
+    OwnDataReady,
+    PasskeyAdded,
+    PasskeyRemoved,
+    SessionStarted,
+    SignInCode,
+    Welcome,
+)
 from mail.values import Mail
 
 ALL: tuple[type[Mail], ...] = (
@@ -27,6 +36,8 @@ ALL: tuple[type[Mail], ...] = (
     PasskeyAdded,
     PasskeyRemoved,
     SessionStarted,
+    OwnDataReady,
+    OwnDataFailed,
     KeyCreated,
     KeyRotated,
     KeyExpiring,
@@ -72,6 +83,8 @@ __all__ = [
     "ModelLaunched",
     "ModelRetiring",
     "Notice",
+    "OwnDataFailed",
+    "OwnDataReady",
     "PasskeyAdded",
     "PasskeyRemoved",
     "PaymentDisputed",

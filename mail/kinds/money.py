@@ -102,7 +102,10 @@ class PaymentDisputed(_OfMoney, frozen=True, kw_only=True):
 
 
 class _OfSpending(_OfMoney, frozen=True, kw_only=True):
-    """A cap stops calls, a budget only warns. ``key``: ``key_…`` where it is of one key; empty: of the account."""
+    """A cap stops calls, a budget only warns. ``key``: ``key_…`` where it is of one key; empty: of the account.
+
+    ``name`` is the budget's; ``key_name`` is what people call the key.
+    """
 
     limit: Literal["cap", "budget"]
     key: str
@@ -110,6 +113,8 @@ class _OfSpending(_OfMoney, frozen=True, kw_only=True):
     amount_usd: str
     spent_usd: str
     begins_again: datetime | None
+    name: str = ""
+    key_name: str = ""
 
     @override
     def link(self, account: str) -> str:

@@ -45,7 +45,7 @@ class Invitation(Mail, frozen=True, kw_only=True):
 
 
 class Welcome(Mail, frozen=True, kw_only=True):
-    """An account was opened. ``credit_usd``: free credit in it, empty where there is none."""
+    """An account was opened. ``credit_usd``: free credit in it, empty where there is none; ``path``: where it is."""
 
     kind: ClassVar[str] = "welcome"
     topic: ClassVar[Topic | None] = Topic.WELCOME
@@ -53,10 +53,11 @@ class Welcome(Mail, frozen=True, kw_only=True):
     account_name: str
     credit_usd: str = ""
     credit_until: datetime | None = None
+    path: str = ""
 
     @override
     def link(self, account: str) -> str:
-        return f"/accounts/{account}" if account else "/"
+        return self.path or (f"/accounts/{account}" if account else "/")
 
 
 class PasskeyAdded(Mail, frozen=True, kw_only=True):
@@ -100,3 +101,31 @@ class SessionStarted(Mail, frozen=True, kw_only=True):
     @override
     def link(self, account: str) -> str:
         return "/me/sessions"
+
+
+class OwnDataReady(Mail, frozen=True, kw_only=True):
+    """The archive of all that the account has, ``ordered`` then, can be fetched by its owners ``until`` then."""
+
+    kind: ClassVar[str] = "own_data_ready"
+    useful_for: ClassVar[timedelta] = timedelta(days=3)
+
+    ordered: datetime
+    until: datetime
+
+    @override
+    def link(self, account: str) -> str:
+        return f"/accounts/{account}/data"
+
+
+class OwnDataFailed(Mail, frozen=True, kw_only=True):
+    """The archive that was ``ordered`` then could not be written. ``reason``: why, in a sentence."""
+
+    kind: ClassVar[str] = "own_data_failed"
+    useful_for: ClassVar[timedelta] = timedelta(days=3)
+
+    ordered: datetime
+    reason: str
+
+    @override
+    def link(self, account: str) -> str:
+        return f"/accounts/{account}/data"

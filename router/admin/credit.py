@@ -25,8 +25,11 @@ async def give_credit(
     source: str,
     expires_at: datetime | None = None,
     note: str = "",
+    granted_at: datetime | None = None,
 ) -> Grant:
     """Give an account credit. ``source`` names the fact behind it, and one fact is granted once.
+
+    ``granted_at``: when it was given, where that was earlier, in a month that is open.
 
     Raises ``NotFound``, ``InvalidRequest``, and ``Conflict`` for a source that was granted before.
     """
@@ -39,7 +42,14 @@ async def give_credit(
         raise InvalidRequest("The credit would be expired already.", param="expires_at")
     try:
         grant_id = await credits.grant(
-            work.connection, account_id, amount, kind, source_ref=source, expires_at=expires_at, note=note
+            work.connection,
+            account_id,
+            amount,
+            kind,
+            source_ref=source,
+            expires_at=expires_at,
+            note=note,
+            granted_at=granted_at,
         )
     except (CreditTooLarge, IntegrityError) as error:
         raise _refused_grant(error, source) from error

@@ -8,17 +8,16 @@ from datetime import datetime
 import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing import prices
 from billing.money import Price, price_at
+from billing.prices import list_prices
 from catalog import lifecycle, models
 from catalog.seed import Summary, import_seed
 from catalog.values import Model, Status
 from router.admin.model_mails import mail_launch, mail_retiring
 from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
-from router.registry.endpoints import list_endpoints
+from router.registry.endpoints import EndpointView, list_endpoints
 from router.registry.models import differences, model_as_json
-from router.registry.providers import list_providers
 from router.tables import Json
 from router.values import EndpointState
 from store.ids import ModelId
@@ -27,7 +26,7 @@ from store.ids import ModelId
 async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "") -> Model:
     """Put a model live. Raises ``LaunchRefused`` with a sentence for each thing that is missing."""
     before = await models.get(work.connection, model_id)
-    facts = await _launch_facts(work.connection, model_id, work.now)
+    facts = await read_launch_facts(work.connection, model_id, work.now)
     await lifecycle.launch(
         work.connection,
         model_id,
@@ -43,32 +42,38 @@ async def launch_model(work: UnitOfWork, model_id: ModelId, *, reason: str = "")
     return await _moved(work, before, "model.launch", reason)
 
 
-class _LaunchFacts(msgspec.Struct, frozen=True):
+class LaunchFacts(msgspec.Struct, frozen=True):
+    """What a launch depends on beside the license: the price in force, prices to come, and endpoints."""
+
     price: Price | None
-    has_live_endpoint: bool
-    is_free: bool
+    coming: tuple[Price, ...]
+    endpoints: tuple[EndpointView, ...]
 
     @property
     def has_price(self) -> bool:
+        """Whether a price is in force."""
         return self.price is not None
 
+    @property
+    def has_live_endpoint(self) -> bool:
+        """Whether an endpoint gets traffic: one at a provider that is switched off gets none, whatever its state."""
+        return any(view.is_enabled and view.endpoint.state is EndpointState.LIVE for view in self.endpoints)
 
-async def _launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> _LaunchFacts:
-    known = [price for price in await prices.list_prices(connection) if price.model_id == model_id]
-    current = price_at(known, now)
-    # One at a provider that is switched off gets no traffic, whatever its state.
-    enabled = {view.id for view in await list_providers(connection) if view.spec.enabled}
-    endpoints = [view.endpoint for view in await list_endpoints(connection, model_id)]
-    live = [one for one in endpoints if one.state is EndpointState.LIVE and one.provider_id in enabled]
-    # A price that waits for its day counts too, else a model without a right to charge would start to.
-    coming = [price for price in known if price.effective_at > now]
-    is_free = all(price.nano_per_mtok == 0 for price in [*coming, *([current] if current else [])])
-    return _LaunchFacts(current, bool(live), is_free)
+    @property
+    def is_free(self) -> bool:
+        """Whether nothing is charged, by no price: one that waits for its day would charge without a right to, too."""
+        return all(one.nano_per_mtok == 0 for one in (*self.coming, *([self.price] if self.price else [])))
 
 
-async def missing_for_launch(connection: AsyncConnection, model: Model, now: datetime) -> tuple[str, ...]:
+async def read_launch_facts(connection: AsyncConnection, model_id: ModelId, now: datetime) -> LaunchFacts:
+    """Read a model's prices and endpoints: two statements."""
+    prices = [price for price in await list_prices(connection) if price.model_id == model_id]
+    coming = tuple(price for price in prices if price.effective_at > now)
+    return LaunchFacts(price_at(prices, now), coming, tuple(await list_endpoints(connection, model_id)))
+
+
+def missing_for_launch(model: Model, facts: LaunchFacts, now: datetime) -> tuple[str, ...]:
     """A sentence for each thing that a model lacks to go live."""
-    facts = await _launch_facts(connection, model.id, now)
     return lifecycle.missing_for_launch(
         model,
         has_price=facts.has_price,
@@ -78,18 +83,23 @@ async def missing_for_launch(connection: AsyncConnection, model: Model, now: dat
     )
 
 
-async def move_model(work: UnitOfWork, model_id: ModelId, to: Status, *, reason: str) -> Model:
-    """Deprecate, retire or announce again. Raises ``MoveRefused``, ``ModelUnknown``."""
+async def move_model(
+    work: UnitOfWork, model_id: ModelId, to: Status, *, reason: str, successor: ModelId | None = None
+) -> Model:
+    """Deprecate, retire or announce again; ``successor`` takes its place. Raises ``MoveRefused``, ``ModelUnknown``."""
     before = await models.get(work.connection, model_id)
-    await lifecycle.move(work.connection, model_id, to, work.actor, reason=reason, now=work.now)
-    await mail_retiring(work, before, to)
+    await lifecycle.move(work.connection, model_id, to, work.actor, reason=reason, now=work.now, successor=successor)
+    await mail_retiring(work, before, to, successor)
     return await _moved(work, before, f"model.{to.value}", reason)
 
 
 async def _moved(work: UnitOfWork, before: Model, action: str, reason: str) -> Model:
     after = await models.get(work.connection, before.id)
     was: Json = {"status": before.status.value}
-    work.record_change(Change(action, before.id, None, was, {"status": after.status.value}, reason=reason))
+    now: Json = {"status": after.status.value}
+    if before.successor != after.successor:
+        was["successor"], now["successor"] = before.successor, after.successor
+    work.record_change(Change(action, before.id, None, was, now, reason=reason))
     return after
 
 

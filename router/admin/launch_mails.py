@@ -4,6 +4,8 @@ Who chooses the mail as an owner takes mails about models again that they had le
 the account's choices end, so that neither a page nor the API promises a mail that nobody would get.
 """
 
+from collections.abc import Collection
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -16,7 +18,7 @@ _TOPICS = [EVERYTHING, Topic.MODELS.value]
 # The addresses of an account's owners that take mails about models.
 _TAKES = """m.role = :role AND m.removed_at IS NULL AND NOT EXISTS (
     SELECT FROM stopped_addresses s WHERE s.address = lower(m.email) AND s.topic = ANY(:topics))"""
-_COUNT = text(f"SELECT count(*) FROM members m WHERE m.account_id = :account AND {_TAKES}")  # noqa: S608
+_COUNT = text(f"SELECT count(*) FROM members m WHERE m.account_id = ANY(:accounts) AND {_TAKES}")  # noqa: S608
 _TAKE_AGAIN = text("""
     DELETE FROM stopped_addresses s USING members m
     WHERE m.id = :member AND m.role = :role AND m.removed_at IS NULL AND s.address = lower(m.email)
@@ -31,9 +33,9 @@ _END = text(
 _OWNER = {"role": Role.OWNER.value, "topics": _TOPICS}
 
 
-async def count_addresses(tx: AsyncConnection, account_id: AccountId) -> int:
-    """How many addresses of an account a mail about a model goes to."""
-    return int(await tx.scalar(_COUNT, {"account": account_id, **_OWNER}) or 0)
+async def count_addresses(tx: AsyncConnection, accounts: Collection[AccountId]) -> int:
+    """How many addresses of these accounts a mail about a model goes to."""
+    return int(await tx.scalar(_COUNT, {"accounts": list(accounts), **_OWNER}) or 0)
 
 
 async def take_again(tx: AsyncConnection, member_id: MemberId) -> None:

@@ -1,5 +1,7 @@
 """Mails accounts what changes for them with a model: those that chose the mail, and those that called it of late."""
 
+from datetime import datetime
+
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -8,6 +10,7 @@ from catalog import launch_mails
 from catalog.values import Model, Status
 from mail import enqueue_all
 from mail.kinds import ModelLaunched, ModelRetiring, PriceChange
+from mail.outbox import known
 from router.changes.transaction import UnitOfWork
 from store.ids import AccountId, ModelId
 
@@ -26,8 +29,8 @@ async def mail_launch(work: UnitOfWork, model: Model, price: Price) -> None:
         price_usd=to_usd(NanoUSD(price.nano_per_mtok)),
         batch_price_usd="" if batch is None else to_usd(NanoUSD(batch)),
     )
-    readers = await launch_mails.list_readers(work.connection, model.id)
-    await enqueue_all(work.connection, mail, readers, dedupe=f"launch:{model.id}")
+    readers = await accounts_to_mail(work.connection, model, Status.LIVE, work.now)
+    await enqueue_all(work.connection, mail, readers, dedupe=_dedupe(model, Status.LIVE, work.now))
 
 
 async def mail_price(work: UnitOfWork, model: Model, before: Price | None, after: Price) -> None:
@@ -45,13 +48,31 @@ async def mail_price(work: UnitOfWork, model: Model, before: Price | None, after
             await enqueue_all(work.connection, mail, users, dedupe=f"price:{after.id.hex}:{lane}")
 
 
-async def mail_retiring(work: UnitOfWork, model: Model, to: Status) -> None:
+async def mail_retiring(work: UnitOfWork, model: Model, to: Status, successor: ModelId | None = None) -> None:
     """A model is deprecated: it can be called for now; or retired, and cannot."""
-    if to not in (Status.DEPRECATED, Status.RETIRED) or model.status is Status.COMING_SOON:
+    if to not in (Status.DEPRECATED, Status.RETIRED):
         return
-    users = await _users_of(work.connection, model.id)
-    mail = ModelRetiring(model=model.id, at=work.now if to is Status.RETIRED else None)
-    await enqueue_all(work.connection, mail, users, dedupe=f"{to.value}:{model.id}:{work.now:%Y-%m-%d}")
+    users = await accounts_to_mail(work.connection, model, to, work.now)
+    at = work.now if to is Status.RETIRED else None
+    mail = ModelRetiring(model=model.id, at=at, successor=successor or "")
+    await enqueue_all(work.connection, mail, users, dedupe=_dedupe(model, to, work.now))
+
+
+async def accounts_to_mail(tx: AsyncConnection, model: Model, to: Status, now: datetime) -> list[AccountId]:
+    """The accounts that get a mail when a model, as it is now, makes this move, and have not had it yet."""
+    if to is Status.LIVE:
+        readers = await launch_mails.list_readers(tx, model.id)
+    elif to is Status.COMING_SOON or model.status is Status.COMING_SOON:
+        readers = []
+    else:
+        readers = await _users_of(tx, model.id)
+    names = {f"{_dedupe(model, to, now)}:{account.hex}": account for account in readers}
+    had = await known(tx, list(names))
+    return [account for name, account in names.items() if name not in had]
+
+
+def _dedupe(model: Model, to: Status, now: datetime) -> str:
+    return f"launch:{model.id}" if to is Status.LIVE else f"{to.value}:{model.id}:{now:%Y-%m-%d}"
 
 
 async def _users_of(tx: AsyncConnection, model_id: ModelId) -> list[AccountId]:

@@ -9,6 +9,7 @@ import asyncio
 import csv
 import io
 import zipfile
+from pathlib import Path
 from typing import IO, cast
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from billing.exports.storage import HashingFile
 from billing.exports.work import Part, Work
 from billing.movements import BALANCE_KINDS, COUNTS_AT
+from router.admin.own_put_away import write_put_away
 from router.changes.amounts import facts_in_usd
 from router.changes.own_audit import OWN_AUDIT_ROWS, own_audit_patterns
 from store.ids import AccountId, wire
@@ -32,8 +34,10 @@ people.csv       its members, removed ones too, and invitations.csv
 keys.csv         its API keys and management-keys.csv, without their secrets
 calls.csv        its calls of the last 30 days, refused and failed ones too
 usage.csv        every call that was charged or free, for good
-movements.csv    what changed its balance, and grants.csv, what credit it was given or bought. Months that were put
-                 away into an archive of ours are not in it: ask us for them
+movements.csv    what changed its balance, and grants.csv, what credit it was given or bought. Of a month that was put
+                 away one row stands for what its calls took (its reference begins with archive:)
+put-away.json    those months; each has movements-<month>.csv, which is what that row is the sum of. Where there is
+                 none, ask us for the month by the name and the SHA-256 of our file, which are there
 documents.csv    what was issued to it; the files are in documents/
 acceptances.csv  licenses that it accepted
 audit.csv        who changed what in it
@@ -139,16 +143,28 @@ _FILES = """
 """
 
 
-async def plan(work: Work) -> list[Part]:
-    """One archive; how many rows it will have is not counted before."""
+class OwnData(msgspec.Struct, frozen=True):
+    """Writes the archives. ``archives``: the folder of the files of months that were put away, if it is here."""
+
+    archives: Path | None = None
+
+    async def plan(self, work: Work) -> list[Part]:
+        """One archive; how many rows it will have is not counted before."""
+        return await _plan(work)
+
+    async def write(self, work: Work, part: Part, file: HashingFile) -> tuple[int, dict[str, str]]:
+        """Write the archive from front to back; how many rows and documents it has."""
+        return await _write(work, file, self.archives)
+
+
+async def _plan(work: Work) -> list[Part]:
     export = work.export
     assert export.filters.account_id is not None, "it is ordered for one account; this is a bug"
     name = f"{wire(AccountId, export.filters.account_id)}-{export.requested_at:%Y-%m-%d}.zip"
     return [Part(1, name, CONTENT, export.since, export.until, 0)]
 
 
-async def write(work: Work, part: Part, file: HashingFile) -> tuple[int, dict[str, str]]:
-    """Write the archive from front to back; how many rows and documents it has."""
+async def _write(work: Work, file: HashingFile, archives: Path | None) -> tuple[int, dict[str, str]]:
     account_id, connection = work.export.filters.account_id, work.connection
     assert account_id is not None, "it is ordered for one account; this is a bug"
     archive = zipfile.ZipFile(cast("IO[bytes]", file), "w", zipfile.ZIP_DEFLATED)
@@ -159,6 +175,9 @@ async def write(work: Work, part: Part, file: HashingFile) -> tuple[int, dict[st
     rows = 0
     for table, query in TABLES.items():
         rows += await _copy(work, archive, f"{table}.csv", query, account_id)
+    put_away = await write_put_away(work, archive, account_id, archives)
+    rows += sum(month.rows for month in put_away)
+    await _add(archive, "put-away.json", msgspec.json.format(msgspec.json.encode(put_away), indent=2))
     rows += await _write_audit(work, archive, account_id)
     async for name, form, content in connection.cursor(_FILES, account_id, prefetch=20):
         await _add(archive, f"documents/{name}.{_ENDINGS.get(form, form)}", bytes(content))

@@ -4,9 +4,10 @@ Owners are made, changed and removed by owners who are signed in: a management k
 """
 
 from router.changes.transaction import UnitOfWork
-from router.errors import NotAllowed, NotFound
+from router.errors import Conflict, NotAllowed, NotFound
 from router.identity.members import Member, Role, change_role, get_member, remove_member
 from router.identity.people.invitations import Invitation, get_invitation, invite, resend_invitation
+from router.identity.people.values import require_email
 from store.ids import AccountId, InvitationId, MemberId, wire
 
 OWNERS = "Owners are invited, changed and removed by an owner who is signed in, never by a management key."
@@ -52,6 +53,10 @@ async def invite_to_own(
         raise NotAllowed(OWNERS)
     if inviter is not None:
         member = await get_member(work.connection, inviter)
+        if member.email.lower() == require_email(email).lower():
+            raise Conflict(
+                f"{member.email} is your own address: you are a member already, as {member.role.value}.", param="email"
+            )
         name = f"{member.name} ({member.email})" if member.name else member.email
     return await invite(work, account_id, email, role, invited_by=name)
 

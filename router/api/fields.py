@@ -40,12 +40,14 @@ from store.ids import (
     GrantId,
     GrantScheduleId,
     IncidentId,
+    IncidentUpdateId,
     InvitationId,
     KeyId,
     MailId,
     ManagementKeyId,
     MemberId,
     OperatorKeyId,
+    OutsideIdentityId,
     PasskeyId,
     PersonId,
     PortalLinkId,
@@ -245,11 +247,13 @@ GrantIdText: TypeAlias = Annotated[GrantId, _id(GrantId)]
 ReceivableIdText: TypeAlias = Annotated[ReceivableId, _id(ReceivableId)]
 InvitationIdText: TypeAlias = Annotated[InvitationId, _id(InvitationId)]
 IncidentIdText: TypeAlias = Annotated[IncidentId, _id(IncidentId)]
+IncidentUpdateIdText: TypeAlias = Annotated[IncidentUpdateId, _id(IncidentUpdateId)]
 KeyIdText: TypeAlias = Annotated[KeyId, _id(KeyId)]
 MailIdText: TypeAlias = Annotated[MailId, _id(MailId)]
 ManagementKeyIdText: TypeAlias = Annotated[ManagementKeyId, _id(ManagementKeyId)]
 MemberIdText: TypeAlias = Annotated[MemberId, _id(MemberId)]
 OperatorKeyIdText: TypeAlias = Annotated[OperatorKeyId, _id(OperatorKeyId)]
+OutsideIdentityIdText: TypeAlias = Annotated[OutsideIdentityId, _id(OutsideIdentityId)]
 PasskeyIdText: TypeAlias = Annotated[PasskeyId, _id(PasskeyId)]
 PersonIdText: TypeAlias = Annotated[PersonId, _id(PersonId)]
 SessionIdText: TypeAlias = Annotated[SessionId, _id(SessionId)]

@@ -10,6 +10,7 @@ and a domain value by their names. One rule: an amount is ``…usd…`` and text
 """
 
 import base64
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
@@ -26,6 +27,7 @@ from pydantic import (
     ValidationError,
     ValidatorFunctionWrapHandler,
 )
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from pydantic_core import CoreSchema, PydanticCustomError, PydanticUndefined, core_schema
 from typing_extensions import override
 
@@ -37,6 +39,10 @@ T = TypeVar("T")
 S = TypeVar("S", bound=msgspec.Struct)
 F = TypeVar("F", bound="Form")
 
+# FastAPI names the fields that it makes of a form's type, and silences this where it compiles them; a form of ours is
+# compiled later, when its first request comes.
+warnings.filterwarnings("ignore", category=UnsupportedFieldAttributeWarning)
+
 # So many faults of one body are told; a body with more is another thing altogether.
 FAULTS_MAX = 100
 
@@ -44,7 +50,7 @@ FAULTS_MAX = 100
 class Form(BaseModel):
     """Fields of a body, or of a part of one: strict, and no others than these."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
     def given(self) -> dict[str, Any]:
         """The fields that came, null among them."""
@@ -86,7 +92,7 @@ class Nothing(Body):
 class Reason(Body):
     """Why, for whoever looks next."""
 
-    reason: str = Field("", description="Why, for whoever looks next.")
+    reason: str = Field("", max_length=2000, description="Why, for whoever looks next.")
 
 
 class Patch(Body):
@@ -98,7 +104,6 @@ class Patch(Body):
         super().__pydantic_init_subclass__(**kwargs)
         for field in cls.model_fields.values():
             field.default, field.default_factory = PydanticUndefined, _left_out
-        cls.model_rebuild(force=True)
 
 
 def _left_out() -> None:
@@ -108,7 +113,7 @@ def _left_out() -> None:
 class PageQuery(BaseModel):
     """Which part of a list is asked for: at most ``limit`` things after where ``cursor`` points."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     limit: PageLimit = Field(PAGE, description="The most that one page has.")
     cursor: str | None = Field(None, description="The next_cursor of the page before.")

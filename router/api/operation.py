@@ -19,14 +19,14 @@ read it: there is no second list.
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from enum import StrEnum
-from typing import Any, ClassVar, Required, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Required, Self, TypedDict, TypeVar, Unpack, cast, get_args, get_origin, get_type_hints
 
 import msgspec
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, params
 from fastapi.datastructures import Default
 from fastapi.dependencies.models import Dependant
 from fastapi.dependencies.utils import request_params_to_args
-from fastapi.routing import APIRoute, iter_route_contexts
+from fastapi.routing import iter_route_contexts
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.responses import JSONResponse, Response
@@ -36,6 +36,7 @@ from typing_extensions import override
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.faults import Fault, faults_of, json_fault, query_faults, refusal
 from router.api.forms import Answer, Nothing
+from router.api.late_route import LateRoute
 from router.api.oauth_form import is_form, json_of_form
 from router.api.typed_request import TypedRequest
 from router.errors import BodyTooLarge
@@ -118,10 +119,9 @@ class Declaration(TypedDict, total=False):
     """What a declaration says beside method, path and types; the handler's docstring is the description.
 
     ``roles`` are the operators who may; ``scope`` is what a management key or a member needs, one of several; ``name``
-    is OpenAPI's operationId where it is not the verb and the noun;
-    ``who`` where it is not as the noun's other operations; ``answer`` is what it answers where the handler writes the
-    bytes itself, ``media`` its types where they are not JSON alone. ``openapi`` is what no type of the handler says,
-    because it reads that part of the request itself.
+    is OpenAPI's operationId where it is not the verb and the noun; ``who`` where it is not as the noun's other
+    operations; ``answer`` is what it answers where the handler writes the bytes itself, ``media`` its types where they
+    are not JSON alone. ``openapi`` is what no type of the handler says: it reads that part of the request itself.
     """
 
     verb: Required[str]
@@ -147,10 +147,17 @@ class OperationRequest:
     edits: ClassVar[bool] = False
 
 
-class OperationRoute(APIRoute):
+class OperationRoute(LateRoute):
     """A route with its spec."""
 
     spec: OperationSpec
+
+    @override
+    def behind(self, check: params.Depends) -> Self:
+        """The same operation with a dependency before all others."""
+        route = super().behind(check)
+        route.spec = self.spec
+        return route
 
     @override
     def get_route_handler(self) -> Callable[[Request], Any]:

@@ -49,7 +49,8 @@ PeriodText: TypeAlias = Annotated[
 ]
 
 
-def _month_read(text: str) -> date:
+def first_day_of(text: str) -> date:
+    """The first day of a month such as 2026-11. Raises ``ValueError``."""
     found = period_of(text)
     if found.until - found.since > timedelta(days=31):
         raise ValueError(text)
@@ -57,14 +58,14 @@ def _month_read(text: str) -> date:
 
 
 MonthText: TypeAlias = Annotated[
-    date, TextValue(_month_read, "{:%Y-%m}".format, "a month in UTC: 2026-11", pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")
+    date, TextValue(first_day_of, "{:%Y-%m}".format, "a month in UTC: 2026-11", pattern="^[0-9]{4}-(0[1-9]|1[0-2])$")
 ]
 
 
 class SpanFields(BaseModel):
     """Which span of time."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     period: PeriodText | None = Field(
         None, description="A month, quarter or year in UTC, such as 2026-11, 2026-Q4, 2026; by default this month."

@@ -83,7 +83,8 @@ def compare(rows: Sequence[CatalogueRow], tokens: int) -> Comparison:
 def _cost(rows: Sequence[CatalogueRow], tokens: int) -> Iterable[Line]:
     estimates = ["estimate" if row.is_estimate else "" for row in rows]
     yield _line("List price per 1M tokens", Unit.NANO_USD, rows, lambda row: row.shown_nano, Mark.LOWEST, estimates)
-    yield _line("Batch price per 1M tokens", Unit.NANO_USD, rows, lambda row: row.batch_nano, Mark.LOWEST)
+    alike = ["as list" if row.batch_nano is None and row.price_nano is not None else "" for row in rows]
+    yield _line("Batch price per 1M tokens", Unit.NANO_USD, rows, lambda row: row.paid_batch_nano, Mark.LOWEST, alike)
     yield _line(
         f"{tokens:,} tokens a month",
         Unit.NANO_USD,

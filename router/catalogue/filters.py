@@ -114,7 +114,7 @@ KEYS: Final[Mapping[str, Callable[[CatalogueRow], str | float | None]]] = {
     "model": lambda row: row.id.casefold(),
     "status": lambda row: _ORDER[row.status],
     "price": lambda row: row.shown_nano,
-    "batch": lambda row: row.batch_nano,
+    "batch": lambda row: row.paid_batch_nano,
     "dims": lambda row: row.dimensions,
     "input": lambda row: row.input_tokens,
     "languages": lambda row: len(row.lang) or None,

@@ -1,6 +1,7 @@
 """Reads what concerns one signed-in reader of a model's page: which of their accounts voted, and their keys."""
 
 from collections.abc import Collection
+from datetime import datetime
 
 import msgspec
 from sqlalchemy import text
@@ -9,9 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog.values import Use
 from catalog.verdict import KeyUse
 from router.identity.keys import LIVE, TEST
-from store.ids import AccountId, ModelId
+from store.ids import AccountId, KeyId, ModelId
 
 KEYS_MAX = 20
+UNLIKE_MAX = 200
 
 _READER = text("""
 SELECT a.id AS account_id,
@@ -22,6 +24,15 @@ SELECT a.id AS account_id,
         FROM (SELECT * FROM keys WHERE account_id = a.id AND revoked_at IS NULL ORDER BY id DESC LIMIT :keys_max) k
     ) AS keys
 FROM accounts a WHERE a.id = ANY(CAST(:accounts AS uuid[]))
+""")
+
+
+# One key of each kind: what tells keys of an account apart, where it is asked what they may call.
+_UNLIKE = text("""
+SELECT DISTINCT ON (account_id, use, models) id FROM keys
+WHERE account_id = ANY(CAST(:accounts AS uuid[])) AND revoked_at IS NULL AND NOT paused AND NOT is_test
+    AND (expires_at IS NULL OR expires_at > :now)
+ORDER BY account_id, use, models, id LIMIT :most
 """)
 
 
@@ -56,3 +67,11 @@ async def read_accounts(
             tuple(f"{TEST if is_test else LIVE}{handle[:4]}…{last4}" for _, handle, last4, _, is_test in row.keys),
         )
     return [found[account] for account in accounts if account in found]
+
+
+async def read_unlike_keys(connection: AsyncConnection, accounts: Collection[AccountId], now: datetime) -> list[KeyId]:
+    """Read one key of each use and list of models of the accounts, of those that may call; test keys call no model."""
+    if not accounts:
+        return []
+    given = {"accounts": list(accounts), "now": now, "most": UNLIKE_MAX}
+    return [KeyId(row.id) for row in await connection.execute(_UNLIKE, given)]

@@ -93,6 +93,11 @@ class CatalogueRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.estimate.nano_per_mtok
 
     @property
+    def paid_batch_nano(self) -> int | None:
+        """What a batch call pays: the list price where there is no other."""
+        return self.price_nano if self.batch_nano is None else self.batch_nano
+
+    @property
     def is_estimate(self) -> bool:
         """Whether what is shown is no price in force."""
         return self.price_nano is None and self.estimate is not None

@@ -1,6 +1,7 @@
 """Writes amounts among a change's facts as the API writes all money: decimal text in USD, named ``…usd…``. Pure.
 
 Commands hand over domain values, whose amounts are integers of nano-USD; audit rows of earlier releases have those.
+The SQL function ``facts_in_usd`` (migration 0083) does the same for exports, which Postgres writes by itself.
 """
 
 from collections.abc import Mapping

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from router.changes.amounts import facts_in_usd
 from router.tables import Json
-from store.ids import AccountId, AuditId
+from store.ids import AccountId, AuditId, MemberId, wire
 
 # What is shown with before and after, whoever changed it.
 OWN = (
@@ -38,21 +38,26 @@ SHOWN = (
 OPERATOR, PROCESS = "operator", "process"
 
 _WHO = """
-        LEFT JOIN members m ON m.account_id = a.account_id
-            AND m.id = CASE WHEN a.actor LIKE 'mem\\_%' THEN CAST(substr(a.actor, 5) AS uuid) END
+        LEFT JOIN LATERAL (
+            SELECT one.id, one.email FROM members one WHERE one.account_id = a.account_id AND (
+                one.id = CASE WHEN a.actor LIKE 'mem\\_%' THEN CAST(substr(a.actor, 5) AS uuid) END
+                OR one.person_id = CASE WHEN a.actor LIKE 'person\\_%' THEN CAST(substr(a.actor, 8) AS uuid) END
+            ) ORDER BY one.id DESC LIMIT 1
+        ) m ON true
         LEFT JOIN keys k ON k.id = CASE WHEN a.actor LIKE 'key\\_%' THEN CAST(substr(a.actor, 5) AS uuid) END
         LEFT JOIN management_keys g ON g.id =
             CASE WHEN a.actor LIKE 'mgmt\\_%' THEN CAST(substr(a.actor, 6) AS uuid) END
 """
+_MEMBER = "'mem_' || encode(uuid_send(m.id), 'hex')"
 _LIST = text(f"""
-    SELECT a.*, m.email, coalesce(k.name, g.name) AS key_name, m.id IS NOT NULL AS is_member
+    SELECT a.*, m.email, coalesce(k.name, g.name) AS key_name, m.id AS member_id
     FROM audit a {_WHO}
     WHERE a.account_id = :account AND a.action LIKE ANY(CAST(:shown AS text[]))
         AND (CAST(:before_at AS timestamptz) IS NULL OR (a.at, a.id) < (:before_at, CAST(:before_id AS uuid)))
         AND (CAST(:since AS timestamptz) IS NULL OR a.at >= :since)
         AND (CAST(:until AS timestamptz) IS NULL OR a.at < :until)
         AND (CAST(:subject AS text) IS NULL OR a.subject = :subject)
-        AND (CAST(:actor AS text) IS NULL OR a.actor = :actor)
+        AND (CAST(:actor AS text) IS NULL OR a.actor = :actor OR {_MEMBER} = :actor)
         AND (CAST(:action AS text) IS NULL OR a.action LIKE :action)
     ORDER BY a.at DESC, a.id DESC LIMIT :most
 """)  # noqa: S608 - constants
@@ -63,7 +68,8 @@ _HAS_DETAILS = f"({_IS_OWN} OR a.action LIKE ANY($3::text[]))"
 OWN_AUDIT_ROWS = f"""
     SELECT 'audit_' || encode(uuid_send(a.id), 'hex') AS id,
         to_char(a.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS at,
-        CASE WHEN {_IS_OWN} THEN a.actor WHEN a.actor LIKE 'process:%' THEN '{PROCESS}' ELSE '{OPERATOR}' END AS actor,
+        CASE WHEN m.id IS NOT NULL THEN {_MEMBER} WHEN {_IS_OWN} THEN a.actor
+            WHEN a.actor LIKE 'process:%' THEN '{PROCESS}' ELSE '{OPERATOR}' END AS actor,
         CASE WHEN {_IS_OWN} THEN csv_cell(coalesce(m.email, k.name, g.name)) END AS actor_name,
         a.action, csv_cell(a.subject) AS subject,
         CASE WHEN {_HAS_DETAILS} THEN a.before::text END AS before,
@@ -128,8 +134,10 @@ def _pattern(prefix: str) -> str:
 
 
 def _change(row: Row[Any]) -> OwnChange:
-    is_own = row.is_member or row.actor.startswith(("key_", "mgmt_"))
-    actor = row.actor if is_own else PROCESS if row.actor.startswith("process:") else OPERATOR
+    # Whoever opens an account is a person before they are its member.
+    is_own = row.member_id is not None or row.actor.startswith(("key_", "mgmt_"))
+    named = row.actor if row.member_id is None else wire(MemberId, row.member_id)
+    actor = named if is_own else PROCESS if row.actor.startswith("process:") else OPERATOR
     has_details = is_own or row.action.startswith(OWN)
     return OwnChange(
         id=AuditId(row.id),

@@ -77,7 +77,9 @@ async def create_key(
     return IssuedKey(text=fresh.text, view=view)
 
 
-async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec, *, sets_expiry: bool = True) -> KeyView:
+async def change_key(
+    work: UnitOfWork, key_id: KeyId, spec: KeySpec, *, sets_expiry: bool = True, reason: str = ""
+) -> KeyView:
     """Replace what may be set on a key. Raises ``NotFound``, ``InvalidRequest``, ``Conflict`` for a revoked one.
 
     Where ``sets_expiry``, an expiry that is new is bounded by the account's longest life, and so is none at all; an
@@ -89,21 +91,21 @@ async def change_key(work: UnitOfWork, key_id: KeyId, spec: KeySpec, *, sets_exp
         spec = msgspec.structs.replace(spec, expires_at=expires_at)
     _validate(spec, work.now)
     await write_further_caps(work.connection, key_id, spec.caps)
-    return await _update(work, before, "key.change", _columns(spec))
+    return await _update(work, before, "key.change", _columns(spec), reason)
 
 
-async def pause_key(work: UnitOfWork, key_id: KeyId, *, paused: bool = True) -> KeyView:
+async def pause_key(work: UnitOfWork, key_id: KeyId, *, paused: bool = True, reason: str = "") -> KeyView:
     """Pause a key, or resume it. Raises ``NotFound``, ``Conflict`` for a revoked one."""
     before = await _lock(work, key_id)
-    return await _update(work, before, "key.pause" if paused else "key.resume", {"paused": paused})
+    return await _update(work, before, "key.pause" if paused else "key.resume", {"paused": paused}, reason)
 
 
-async def revoke_key(work: UnitOfWork, key_id: KeyId, *, is_mailed: bool = True) -> KeyView:
+async def revoke_key(work: UnitOfWork, key_id: KeyId, *, is_mailed: bool = True, reason: str = "") -> KeyView:
     """End a key for good; every process refuses it within a second. Raises ``NotFound``, ``Conflict``."""
     before = await _lock(work, key_id)
     if is_mailed:
         await mail_revoked(work, _mailed(before))
-    return await _update(work, before, "key.revoke", {"revoked_at": work.now})
+    return await _update(work, before, "key.revoke", {"revoked_at": work.now}, reason)
 
 
 async def rotate_key(work: UnitOfWork, key_id: KeyId, overlap: timedelta = timedelta(hours=24)) -> IssuedKey:
@@ -163,11 +165,15 @@ async def _lock(work: UnitOfWork, key_id: KeyId) -> KeyView:
     return view
 
 
-async def _update(work: UnitOfWork, before: KeyView, action: str, columns: dict[str, object]) -> KeyView:
+async def _update(
+    work: UnitOfWork, before: KeyView, action: str, columns: dict[str, object], reason: str = ""
+) -> KeyView:
     await work.connection.execute(update(KeyRow).where(KeyRow.id == before.id).values(**columns))
     after = await get_key(work.connection, before.id)
     subject = wire(KeyId, before.id)
-    work.record_change(Change(action, subject, before.account_id, _audit_facts(before), _audit_facts(after)))
+    work.record_change(
+        Change(action, subject, before.account_id, _audit_facts(before), _audit_facts(after), reason=reason)
+    )
     return after
 
 

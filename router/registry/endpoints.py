@@ -53,11 +53,15 @@ GRANTED_MAX = 2**31 - 1
 
 
 class EndpointView(msgspec.Struct, frozen=True):
-    """An endpoint as operators see it: ``reason`` says why it is in its state; a quarantine has its cause, too."""
+    """An endpoint as operators see it: ``reason`` says why it is in its state; a quarantine has its cause, too.
+
+    At a provider that is switched off (``is_enabled``) it gets no traffic, whatever its state.
+    """
 
     endpoint: Endpoint
     reason: str
     quarantine_cause: QuarantineCause | None = None
+    is_enabled: bool = True
 
 
 async def register_endpoint(
@@ -278,13 +282,14 @@ def _query() -> Select[Any]:
         ProviderRow.regions,
         ProviderRow.collects_data,
         ProviderRow.retention_days,
+        ProviderRow.enabled.label("provider_enabled"),
     )
     return select(EndpointRow.__table__, *of_provider).join(ProviderRow, ProviderRow.id == EndpointRow.provider_id)
 
 
 def _view(row: Row[Any]) -> EndpointView:
     cause = None if row.quarantine_cause is None else QuarantineCause(row.quarantine_cause)
-    return EndpointView(_endpoint(row), row.state_reason, cause)
+    return EndpointView(_endpoint(row), row.state_reason, cause, row.provider_enabled)
 
 
 def _endpoint(row: Row[Any]) -> Endpoint:

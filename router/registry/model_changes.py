@@ -4,6 +4,7 @@ It is read from the records that each change leaves anyway (moves, prices, claim
 statement. Who did it and why is not in it, nor is the name of a license: a change alone would hide a conflict.
 """
 
+from collections.abc import Collection
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
@@ -63,6 +64,7 @@ SELECT at, id, model_id, kind, detail FROM (
     FROM license_resolutions
 ) AS changes
 WHERE (CAST(:model_id AS text) IS NULL OR model_id = :model_id)
+    AND (CAST(:models AS text[]) IS NULL OR model_id = ANY(CAST(:models AS text[])))
     AND (CAST(:kinds AS text[]) IS NULL OR kind = ANY(CAST(:kinds AS text[])))
     AND (CAST(:at AS timestamptz) IS NULL OR (at, id) < (:at, :id))
 ORDER BY at DESC, id DESC LIMIT :limit
@@ -73,13 +75,16 @@ async def list_model_changes(
     connection: AsyncConnection,
     *,
     model_id: ModelId | None = None,
+    models: Collection[ModelId] | None = None,
     kinds: frozenset[ChangeKind] = frozenset(),
     after: tuple[datetime, str] | None = None,
     limit: int = MANY,
 ) -> list[ModelChange]:
-    """What changed, of one model or of all; those that follow ``after``, the last one of the page before."""
+    """What changed, of one model, of some (``models``) or of all; what follows ``after``, the last one before."""
     at, last = after if after is not None else (None, None)
-    values = {"model_id": model_id, "kinds": sorted(kinds) or None, "at": at, "id": last, "limit": limit}
+    some = None if models is None else sorted(models)
+    which = {"model_id": model_id, "models": some, "kinds": sorted(kinds) or None}
+    values = {**which, "at": at, "id": last, "limit": limit}
     return [
         ModelChange(row.at, row.id, ModelId(row.model_id), ChangeKind(row.kind), _sentence(row.kind, row.detail))
         for row in await connection.execute(_CHANGES, values)

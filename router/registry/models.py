@@ -23,11 +23,11 @@ from store.ids import ModelId
 _RECORDS: Final = ("downloads", "statements", "benchmarks", "texts")
 
 
-async def add_model(work: UnitOfWork, facts: ModelFacts) -> Model:
+async def add_model(work: UnitOfWork, facts: ModelFacts, *, reason: str = "") -> Model:
     """Add a model, coming soon; its license claims are recorded apart. Raises ``InvalidRequest``, ``Conflict``."""
     await _with_our_errors(model_edits.add(work.connection, facts))
     added = await models.get(work.connection, facts.id)
-    work.record_change(Change("model.add", facts.id, after=_audit_facts(added)))
+    work.record_change(Change("model.add", facts.id, after=_audit_facts(added), reason=reason))
     return added
 
 
@@ -41,7 +41,7 @@ async def lock_model_for_edit(work: UnitOfWork, model_id: str) -> ModelFacts:
     return model_edits.facts_of(await models.get(work.connection, before.id))
 
 
-async def edit_model(work: UnitOfWork, facts: ModelFacts) -> Model:
+async def edit_model(work: UnitOfWork, facts: ModelFacts, *, reason: str = "") -> Model:
     """Replace all facts; those that its customers or endpoints rely on stay as they are.
 
     Another fact of the space gives the space another name. Raises ``ModelUnknown``, ``InvalidRequest``, ``Conflict``.
@@ -57,7 +57,8 @@ async def edit_model(work: UnitOfWork, facts: ModelFacts) -> Model:
             raise Conflict(f"'{fact}' cannot be changed. {refusal}", param=fact)
     await _with_our_errors(model_edits.edit(work.connection, facts, keeps_space=not changed & SPACE_FACTS))
     after = await models.get(work.connection, facts.id)
-    work.record_change(Change("model.edit", facts.id, None, *differences(_audit_facts(before), _audit_facts(after))))
+    changes = differences(_audit_facts(before), _audit_facts(after))
+    work.record_change(Change("model.edit", facts.id, None, *changes, reason=reason))
     return after
 
 

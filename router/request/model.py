@@ -106,5 +106,6 @@ def _not_live(model: Model) -> ModelNotLive:
             "comes next."
         )
     else:
-        state = "is retired and no longer served. GET /v1/models lists the models that are."
+        place = f" {model.successor} takes its place." if model.successor else ""
+        state = f"is retired and no longer served.{place} GET /v1/models lists the models that are."
     return ModelNotLive(f"The model `{model.id}` {state}", param="model", details={"status": model.status.value})

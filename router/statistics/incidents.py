@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from store.ids import IncidentId
+from store.ids import IncidentId, IncidentUpdateId
 
 
 class Impact(StrEnum):
@@ -30,15 +30,20 @@ class IncidentState(StrEnum):
 
 
 class IncidentUpdate(msgspec.Struct, frozen=True):
-    """What was said of an incident, and how it stood then."""
+    """What was said of an incident, and how it stood then. ``corrected_at``: when it was put right; None: never."""
 
+    id: IncidentUpdateId
     at: datetime
     state: IncidentState
     message: str
+    corrected_at: datetime | None = None
 
 
 class Incident(msgspec.Struct, frozen=True, kw_only=True):
-    """An incident, its updates the latest first. ``models`` empty: the whole service."""
+    """An incident, its updates the latest first. ``models`` empty: the whole service.
+
+    ``revised_at``: when its title, impact, models or beginning were changed last; None: they are as it was opened.
+    """
 
     id: IncidentId
     title: str
@@ -46,6 +51,7 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[str, ...]
     began_at: datetime
     updates: tuple[IncidentUpdate, ...]
+    revised_at: datetime | None = None
 
     @property
     def state(self) -> IncidentState:
@@ -59,32 +65,49 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def updated_at(self) -> datetime:
-        """When something was said of it last."""
-        return self.updates[0].at
+        """When something was said of it last, or put right."""
+        corrected = (one.corrected_at for one in self.updates)
+        return max(at for at in (self.updates[0].at, self.revised_at, *corrected) if at is not None)
 
 
-_READ = """
-    SELECT i.id, i.title, i.impact, i.models, i.began_at, (
-        SELECT jsonb_agg(jsonb_build_object('state', u.state, 'message', u.message, 'at',
-            to_char(u.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')) ORDER BY u.id DESC)
-        FROM incident_updates u WHERE u.incident_id = i.id
-    )::text AS updates
-    FROM incidents i WHERE {condition} ORDER BY i.id DESC LIMIT :limit
-"""
-_PAGE = text(_READ.format(condition="CAST(:before AS uuid) IS NULL OR i.id < CAST(:before AS uuid)"))
-_SINCE = text(
+# The latest revision of an incident, and the latest correction of each update, stand before what was first written.
+_AT = """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_READ = f"""
+    SELECT i.id, i.title, i.impact, i.models, i.began_at, i.revised_at, i.updates::text AS updates FROM (
+        SELECT i.id, coalesce(r.title, i.title) AS title, coalesce(r.impact, i.impact) AS impact,
+            coalesce(r.models, i.models) AS models, coalesce(r.began_at, i.began_at) AS began_at,
+            r.created_at AS revised_at, (
+                SELECT jsonb_agg(jsonb_build_object('id', u.id,
+                    'at', {_AT.format("u.created_at")}, 'corrected_at', {_AT.format("c.created_at")},
+                    'state', coalesce(c.state, u.state), 'message', coalesce(c.message, u.message)) ORDER BY u.id DESC)
+                FROM incident_updates u LEFT JOIN LATERAL (
+                    SELECT * FROM incident_corrections WHERE update_id = u.id ORDER BY id DESC LIMIT 1
+                ) c ON true
+                WHERE u.incident_id = i.id
+            ) AS updates
+        FROM incidents i LEFT JOIN LATERAL (
+            SELECT * FROM incident_revisions WHERE incident_id = i.id ORDER BY id DESC LIMIT 1
+        ) r ON true
+    ) i WHERE {{condition}} ORDER BY i.id DESC LIMIT :limit
+"""  # noqa: S608 - constants
+_IS_OPEN = "(i.updates -> 0 ->> 'state' <> 'resolved')"
+_PAGE = text(
     _READ.format(
-        condition="i.began_at >= :since OR (SELECT u.state FROM incident_updates u WHERE u.incident_id = i.id"
-        " ORDER BY u.id DESC LIMIT 1) <> 'resolved'"
+        condition="(CAST(:before AS uuid) IS NULL OR i.id < CAST(:before AS uuid))"
+        f" AND (CAST(:is_open AS boolean) IS NULL OR {_IS_OPEN} = CAST(:is_open AS boolean))"
     )
 )
+_SINCE = text(_READ.format(condition=f"i.began_at >= :since OR {_IS_OPEN}"))
 _ONE = text(_READ.format(condition="i.id = CAST(:id AS uuid)"))
 _updates = msgspec.json.Decoder(tuple[IncidentUpdate, ...]).decode
 
 
-async def list_incidents(tx: AsyncConnection, *, before: IncidentId | None = None, limit: int) -> list[Incident]:
-    """List incidents, the newest first."""
-    return _incidents((await tx.execute(_PAGE, {"before": before, "limit": limit})).all())
+async def list_incidents(
+    tx: AsyncConnection, *, is_open: bool | None = None, before: IncidentId | None = None, limit: int
+) -> list[Incident]:
+    """List incidents, the newest first: those that go on, those that were resolved, or all."""
+    which = {"is_open": is_open, "before": before, "limit": limit}
+    return _incidents((await tx.execute(_PAGE, which)).all())
 
 
 async def recent_incidents(tx: AsyncConnection, since: datetime, *, limit: int = 100) -> list[Incident]:
@@ -106,6 +129,7 @@ def _incidents(rows: Sequence[Row[Any]]) -> list[Incident]:
             models=tuple(row.models),
             began_at=row.began_at,
             updates=_updates(row.updates),
+            revised_at=row.revised_at,
         )
         for row in rows
     ]

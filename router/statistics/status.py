@@ -41,9 +41,10 @@ class DayStatus(msgspec.Struct, frozen=True):
 
 
 class SubjectStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """The service, or a model: how it stands, and its days, the oldest first."""
+    """The service, or a model: how it stands, what its calls alone say, and its days, the oldest first."""
 
     name: str
+    measured: Level
     now: Level
     days: tuple[DayStatus, ...]
     last_30d: float | None
@@ -116,6 +117,7 @@ def status_of(
         level = Level.UNKNOWN if is_late else level_of(lately)
         return SubjectStatus(
             name=name,
+            measured=level,
             now=with_incidents(level, incidents, model, now),
             days=tuple(_day(day, counts.get(day)) for day in days),
             last_30d=_share(counts, days[-30:]),
@@ -128,6 +130,23 @@ def status_of(
         is_late=is_late,
         service=subject("gigarouter", everything, together, None),
         models=tuple(subject(model, by_day.get(model, {}), recent.get(model), model) for model in models),
+        incidents=incidents,
+    )
+
+
+def with_incident(status: ServiceStatus, said: Incident) -> ServiceStatus:
+    """How everything would stand with an incident as ``said``, in the place of what there is of it."""
+    incidents = (said, *(one for one in status.incidents if one.id != said.id))
+    # It is said a moment after the rest was read, and may begin with that.
+    at = max(status.at, said.updated_at)
+
+    def subject(one: SubjectStatus, model: str | None) -> SubjectStatus:
+        return msgspec.structs.replace(one, now=with_incidents(one.measured, incidents, model, at))
+
+    return msgspec.structs.replace(
+        status,
+        service=subject(status.service, None),
+        models=tuple(subject(one, one.name) for one in status.models),
         incidents=incidents,
     )
 

@@ -1,6 +1,6 @@
 """One mail of each kind, and how a mail of it is stored."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import mail.kinds as k
@@ -26,6 +26,8 @@ EXAMPLES: tuple[Mail, ...] = (
     k.PasskeyAdded(name="Ann's laptop", at=AT, device="Firefox on Linux", place="Berlin, DE"),
     k.PasskeyRemoved(name="Ann's laptop", at=AT),
     k.SessionStarted(at=AT, method="a code by e-mail", device="Chrome on Android", place="Osaka, JP"),
+    k.OwnDataReady(ordered=AT, until=AT + timedelta(days=3)),
+    k.OwnDataFailed(ordered=AT, reason="The disk is full."),
     k.KeyCreated(**KEY, by="ann@acme.example"),
     k.KeyRotated(**KEY, by="ann@acme.example", old_until=AT),
     k.KeyExpiring(**KEY, at=AT),
@@ -40,6 +42,7 @@ EXAMPLES: tuple[Mail, ...] = (
     k.SpendingReached(
         limit="cap",
         key="key_0199a3f0",
+        key_name="nightly batch",
         spent_usd="50.00",
         begins_again=AT,
         percent=100,
@@ -48,6 +51,7 @@ EXAMPLES: tuple[Mail, ...] = (
     ),
     k.SpendingForecast(
         limit="budget",
+        name="Search",
         key="",
         spent_usd="30.00",
         begins_again=None,

@@ -43,6 +43,8 @@ TABLES = {
     "proposal": ("proposals", ids.ProposalId),
     "order": ("document_requests", ids.DocumentRequestId),
     "difference": ("differences", ids.DifferenceId),
+    "incident": ("incidents", ids.IncidentId),
+    "update": ("incident_updates", ids.IncidentUpdateId),
     "export": ("exports", ids.ExportId),
     "review": ("payment_reviews", ids.ReviewId),
     "receivable": ("receivables", ids.ReceivableId),
@@ -58,6 +60,7 @@ FIXED = {
     "owner": "codefuse-ai",
     "name": "F2LLM-v2-4B",
     "alias": "F2LLM-v2-4B",
+    "place": "1",
     "license": "LicenseRef-Gemma",
     "article": "ledger",
     "picture": "ops-live.webp",
@@ -67,6 +70,7 @@ _TOPUP = """
 INSERT INTO topups (id, account_id, idempotency_key, amount_cents, save_card, actor)
 VALUES ($1, $2, 'k', 500, false, 'a')
 """
+_MIRROR = "INSERT INTO meter_mirrors (account_id, is_on, since, changed_by) VALUES ($1, true, '2026-01-01', 'a')"
 _MANAGEMENT = """
 INSERT INTO management_keys (id, account_id, name, handle, last4, digest, scopes, created_by)
 VALUES (gen_random_uuid(), $1, 'ci', 'xxxxxxxx', 'wxyz', sha256('x'::bytea), ARRAY['usage:read'], 'mem')
@@ -98,6 +102,7 @@ def an_account_with_everything(build: DatabaseBuilder, servers: Embedded) -> Acc
     build.an_endpoint(build.a_model("acme/model"), "https://api.acme.example/v1", name="acme")
     build.rows(_TOPUP, ids.new_id(), account)
     build.rows(_MANAGEMENT, account)
+    build.rows(_MIRROR, account)
     return account
 
 
@@ -118,6 +123,8 @@ async def make_by_pages(pages: Pages, account: AccountId) -> None:
     await finance.write(f"/ops/licenses/{CONTESTED}/waive", **signed)
     await finance.write("/finance/exports/new", kind="movements", period=MONTH)
     await _agree(finance, wire(AccountId, account))
+    ops = Reader(pages.reader(an_operator(now=pages.now), "olga"))
+    await ops.write("/ops/incidents/new", title="Answers are slow", message="We look.", reason="An alarm.")
     grant = f"/ops{base}/grant"
     above = await finance.send(await finance.open(grant), amount_usd="20000", source="an apology", kind="goodwill")
     await finance.client.post(grant, data=form_of(above).fields)
@@ -140,6 +147,7 @@ async def _agree(finance: Reader, account: str) -> None:
 def path_values(build: DatabaseBuilder, account: AccountId) -> dict[str, str]:
     """The values that stand in addresses of pages."""
     found = FIXED | {"account": wire(AccountId, account), "line": wire(AccountId, account)}
+    found["mirror"] = found["account"]
     for name, (table, kind) in TABLES.items():
         rows = build.rows(f"SELECT id FROM {table} ORDER BY id LIMIT 1")
         assert rows, f"there is no row of {table}"

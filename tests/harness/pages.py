@@ -74,13 +74,22 @@ class Pages:
     def now(self) -> datetime:
         return self.context.clock.now()
 
+    @staticmethod
+    def without_begin(statements: list[str]) -> list[str]:
+        """The statements without those that a connection begins with, which are no page's."""
+        return [one for one in statements if "set_config" not in one and "SET TRANSACTION" not in one]
+
     @contextmanager
     def counted(self) -> Iterator[list[str]]:
-        """The statements that reading pages sends to Postgres meanwhile."""
+        """The statements that reading pages sends to Postgres meanwhile, but for what gives a session its role.
+
+        That one is sent where a connection was idle for a second, whatever page is read.
+        """
         statements: list[str] = []
 
         def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-            statements.append(statement)
+            if "set_config" not in statement:
+                statements.append(statement)
 
         engine = self.context.reads.db.engine.sync_engine
         event.listen(engine, "before_cursor_execute", count)

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,13 +25,31 @@ from tests.builders.database import DatabaseBuilder
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 60.0
+# Below those that the kernel gives to whatever connects: one of them may be taken between the look and the use.
+PORTS = range(12_200, 18_000)
+ADMIN_OFFSET = 1_000
+_DICE = SystemRandom()
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago."""
+    """A TCP port on loopback that was free a moment ago, as was the one of operators beside it; none is given twice."""
+    while True:
+        # pytest-randomly seeds the usual dice alike for each test, and in each process.
+        port = _DICE.choice(PORTS)
+        both = {port, port + ADMIN_OFFSET}
+        if _given.isdisjoint(both) and all(map(_is_free, both)):
+            _given.update(both)
+            return port
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
 
 
 class Process:

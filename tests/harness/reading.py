@@ -78,10 +78,16 @@ class _Forms(HTMLParser):
 
 def form_of(page: httpx.Response) -> PostForm:
     """The form of a page's main part."""
+    forms = forms_of(page)
+    assert forms, f"{page.url} has no form:\n{words_of(page)}"
+    return forms[0]
+
+
+def forms_of(page: httpx.Response) -> list[PostForm]:
+    """The forms of a page's main part."""
     parser = _Forms()
     parser.feed(page.text.partition("<main")[2])
-    assert parser.forms, f"{page.url} has no form:\n{words_of(page)}"
-    return parser.forms[0]
+    return parser.forms
 
 
 def words_of(page: httpx.Response) -> str:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from gigarouter.listeners import Listener
 from gigarouter.mail_job import make_sender
-from gigarouter.ports import LOOPBACK, Port, free_port
+from gigarouter.ports import LOOPBACK, Port
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages
 from router.changes.transaction import transact
@@ -21,6 +21,7 @@ from tests.builders.database import ACTOR
 from tests.builders.mails import Inbox
 from tests.harness.browser import WIDE, Window
 from tests.harness.mail_server import mail_server
+from tests.harness.processes import free_port
 from web.app import WebApp
 from web.routes import ROUTES
 
@@ -100,7 +101,7 @@ async def an_operator(pages: RealPages, role: Role) -> Window:
 @asynccontextmanager
 async def real_pages(settings: Settings, browser: Browser) -> AsyncIterator[RealPages]:
     """Serve the pages."""
-    number = free_port(LOOPBACK, 0)
+    number = free_port()
     port = Port(LOOPBACK, number, "GIGAROUTER_WEB_PORT")
     settings = settings.model_copy(update={"web_port": number, "free_credit_usd": 5})
     async with pages(settings) as context:

@@ -14,6 +14,7 @@ import redis
 
 from store.embedded.redis_server import redis_program
 from store.processes import spawn, tail
+from tests.harness.processes import free_port
 
 SLOTS = 16_384
 READY_WITHIN_S = 30.0
@@ -201,16 +202,14 @@ def _is_whole(node: Node, primaries: int) -> bool:
 
 
 def _ports(count: int) -> list[int]:
-    """Free ports whose bus ports are free and ports at all."""
+    """Free ports whose bus ports are free."""
     found: list[int] = []
     while len(found) < count:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
+        port = free_port()
+        with socket.socket() as bus:
             try:
-                second.bind(("127.0.0.1", port + BUS))
-            except (OSError, OverflowError):
+                bus.bind(("127.0.0.1", port + BUS))
+            except OSError:
                 continue
-        if port not in found:
-            found.append(port)
+        found.append(port)
     return found

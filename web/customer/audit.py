@@ -7,11 +7,14 @@ import msgspec
 
 from router.api.in_process import OperationCall, OperationRefused
 from web.answers import Answer, File, Page
+from web.customer.days import day_begins
 from web.forms import Change, Form, form_of
 from web.parts.tables import address
 from web.request import PageRequest
 
 ROWS = "50"
+# Who is nobody of the account's -> a word that its people know.
+ACTORS = {"operator": "an operator of ours", "process": "gigarouter itself"}
 FACTS_MAX, TEXT_MAX = 12, 200
 KINDS = (
     ("", "everything"),
@@ -64,6 +67,7 @@ class AuditPage(Page, frozen=True, kw_only=True):
 
     base: str
     form: Form
+    zone: str
     kinds: tuple[tuple[str, str], ...]
     rows: tuple[AuditRow, ...]
     csv_href: str
@@ -80,11 +84,13 @@ class AuditQuery(msgspec.Struct, frozen=True):
     since: str = ""
     until: str = ""
     cursor: str = ""
+    zone: str = ""
 
     def pairs(self) -> tuple[tuple[str, str], ...]:
         """The filters, as the operation's query."""
         named = (("action", self.action), ("actor", self.actor), ("subject", self.subject))
-        return tuple((name, value) for name, value in (*named, ("from", self.since), ("to", self.until)) if value)
+        days = ((name, day_begins(value, self.zone)) for name, value in (("from", self.since), ("to", self.until)))
+        return tuple((name, value) for name, value in (*named, *days) if value)
 
     def address(self) -> tuple[tuple[str, str], ...]:
         """The filters, as the page's query."""
@@ -94,7 +100,7 @@ class AuditQuery(msgspec.Struct, frozen=True):
 
 async def show(request: PageRequest) -> AuditPage:
     """The changes, the newest first."""
-    query, base = request.query_as(AuditQuery), request.path
+    query, base = _query(request), request.path
     form = Form({name: value for name, value in msgspec.structs.asdict(query).items() if value})
     wanted = (*query.pairs(), ("limit", ROWS), *((("cursor", query.cursor),) if query.cursor else ()))
     status, found = 200, _Changes([])
@@ -108,6 +114,7 @@ async def show(request: PageRequest) -> AuditPage:
         title="Changes in the account",
         base=base,
         form=form,
+        zone=query.zone,
         kinds=KINDS,
         rows=tuple(map(_row, found.data)),
         csv_href=address(f"{base}.csv", query.address()),
@@ -119,17 +126,24 @@ async def show(request: PageRequest) -> AuditPage:
 
 async def show_csv(request: PageRequest) -> Answer:
     """The whole selection, as the operation writes it."""
-    query = request.query_as(AuditQuery)
+    query = _query(request)
     call = OperationCall(query=(*query.pairs(), ("format", "csv")), accept="text/csv")
     _, _, body = await request.operations.fetch("list_own_changes", request.identify, call)
     return File(body=body, media="text/csv; charset=utf-8", name="changes.csv")
+
+
+def _query(request: PageRequest) -> AuditQuery:
+    """The filters of the address; days that come without a zone are the reader's."""
+    query = request.query_as(AuditQuery)
+    return query if query.zone else msgspec.structs.replace(query, zone=request.viewer.zone)
 
 
 def _row(change: ChangeRow) -> AuditRow:
     before, after = _flat(change.before or {}), _flat(change.after or {})
     names = [name for name in dict.fromkeys([*before, *after]) if before.get(name) != after.get(name)]
     changes = tuple(Change(name, before.get(name) or "none", after.get(name) or "none") for name in names)
-    return AuditRow(change.at, change.actor_name or change.actor, change.action, change.subject, changes[:FACTS_MAX])
+    actor = change.actor_name or ACTORS.get(change.actor, change.actor)
+    return AuditRow(change.at, actor, change.action, change.subject, changes[:FACTS_MAX])
 
 
 def _flat(facts: dict[str, Any], prefix: str = "") -> dict[str, str]:

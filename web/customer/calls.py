@@ -14,10 +14,11 @@ from router.api.in_process import OperationRefused
 from router.api.public.calls import CallsQuery, call_filter
 from router.explain.call_csv import copy_calls
 from router.explain.call_log import Outcome
-from router.identity.key_views import key_labels
+from router.identity.key_views import key_labels, key_names
 from store.copy_out import blocks_of
-from store.ids import KeyId, wire
+from store.ids import KeyId, parse, wire
 from web.answers import Crumb, File, Page
+from web.customer.days import day_begins
 from web.customer.remedies import Remedy, remedy_of
 from web.faults import InvalidInput
 from web.parts.tables import Column, address
@@ -45,7 +46,7 @@ LIMIT = "50"
 
 
 class CallsFields(msgspec.Struct, frozen=True, kw_only=True):
-    """The fields of the address: the operation's own, which says what is wrong with them."""
+    """The fields of the address: the operation's own, which says what is wrong with them; days are ``zone``'s."""
 
     since: str = msgspec.field(name="from", default="")
     until: str = msgspec.field(name="to", default="")
@@ -55,11 +56,23 @@ class CallsFields(msgspec.Struct, frozen=True, kw_only=True):
     code: str = ""
     slower_than_ms: str = ""
     cursor: str = ""
+    zone: str = ""
 
-    def pairs(self, *, with_cursor: bool = True) -> tuple[tuple[str, str], ...]:
-        """Those that are filled in, by the operation's names."""
+    def filters(self) -> tuple[tuple[str, str], ...]:
+        """The filters that are filled in, as the page's query."""
         found = msgspec.to_builtins(self)
-        return tuple((name, value) for name, value in found.items() if value and (with_cursor or name != "cursor"))
+        is_dated = bool(self.since or self.until)
+        left_out = {"cursor"} if is_dated else {"cursor", "zone"}
+        return tuple((name, value) for name, value in found.items() if value and name not in left_out)
+
+    def wanted(self) -> tuple[tuple[str, str], ...]:
+        """The filters, as the operation's query. Raises :class:`InvalidInput`."""
+        instants = {"from": self.since, "to": self.until}
+        return tuple(
+            (name, day_begins(value, self.zone) if name in instants else value)
+            for name, value in self.filters()
+            if name != "zone"
+        )
 
 
 class CallRow(msgspec.Struct, frozen=True):
@@ -116,17 +129,18 @@ class CallsPage(Page, frozen=True, kw_only=True):
 
 async def show(request: PageRequest) -> CallsPage:
     """A page of the log, the newest calls first."""
-    query = request.query_as(CallsFields)
+    query = _fields(request)
+    cursor = (("cursor", query.cursor),) if query.cursor else ()
     fault, status = "", 200
     found = _Calls([], None, 30, None)
     try:
-        outcome = await request.run("list_requests", _Calls, query=(*query.pairs(), ("limit", LIMIT)))
+        outcome = await request.run("list_requests", _Calls, query=(*query.wanted(), *cursor, ("limit", LIMIT)))
         found = outcome.value
     except OperationRefused as refused:
         if refused.status >= 500:
             raise
         fault, status = " ".join(one.message for one in refused.faults), refused.status
-    filters = query.pairs(with_cursor=False)
+    filters = query.filters()
     following = () if found.next_cursor is None else (("cursor", found.next_cursor),)
     return CallsPage(
         title="Calls",
@@ -152,14 +166,20 @@ async def show(request: PageRequest) -> CallsPage:
 
 async def show_csv(request: PageRequest) -> File:
     """The whole selection as CSV, streamed."""
-    fields = request.query_as(CallsFields)
+    fields = _fields(request)
     try:
-        query = CallsQuery.model_validate_strings(dict(fields.pairs(with_cursor=False)))
+        query = CallsQuery.model_validate_strings(dict(fields.wanted()))
     except ValueError:
         raise InvalidInput("These filters cannot be taken: open the list with them, which says why.") from None
     reads = request.context.reads
     which = call_filter(query, request.account(), reads, request.exchange.now)
     return File(body=blocks_of(partial(copy_calls, reads.db, which)), media="text/csv; charset=utf-8", name="calls.csv")
+
+
+def _fields(request: PageRequest) -> CallsFields:
+    """The fields of the address; days that come without a zone are the reader's."""
+    fields = request.query_as(CallsFields)
+    return fields if fields.zone else msgspec.structs.replace(fields, zone=request.viewer.zone)
 
 
 async def key_options(request: PageRequest) -> tuple[KeyOption, ...]:
@@ -252,6 +272,7 @@ class CallPage(Page, frozen=True, kw_only=True):
     template: ClassVar[str] = "customer/call.html"
 
     call: ExplainedCall
+    key_name: str
     remedy: Remedy | None
     list_href: str
     why_words: dict[str, str]
@@ -264,10 +285,13 @@ async def show_one(request: PageRequest) -> CallPage:
     """Explain a call of the account; another account's is not found."""
     call = (await request.run("retrieve_request", ExplainedCall, path={"request_id": request.values["call"]})).value
     base = request.path.rpartition("/calls/")[0]
+    async with request.context.reads.db.transaction() as connection:
+        names = await key_names(connection, () if call.key is None else (KeyId(parse(KeyId, call.key)),))
     return CallPage(
         title="Call",
         crumbs=(Crumb("Calls", f"{base}/calls"), Crumb(call.id)),
         call=call,
+        key_name=next(iter(names.values()), ""),
         remedy=None if call.error is None else remedy_of(call.error.code, call.model, base),
         list_href=f"{base}/calls",
         why_words=WHY_WORDS,

@@ -158,8 +158,7 @@ async def _do(request: PageRequest, operation: str, done: str) -> Answer:
 
 
 async def _refused(request: PageRequest, refused: OperationRefused, form: Form | None = None) -> KeyPage:
-    if refused.status == 404:
-        raise NotFound from None
+    # A key that is not there is a page that is not there: reading it says so. A model that is not there is a fault.
     if form is None:
         return await _page(request, fault=refused.error.message, status=refused.status)
     if refused.error.code == "version_conflict":

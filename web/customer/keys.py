@@ -11,7 +11,7 @@ from web.customer.key_fields import USES, KeyForm, body_of, field_names
 from web.customer.key_networks import exclusion
 from web.customer.key_policy import KeyPolicy, policy_href, read_policy
 from web.customer.key_rows import IssuedKey, Key, KeyRow, row_of
-from web.forms import Form, form_of
+from web.forms import Form, form_of, once_after
 from web.parts.tables import address
 from web.request import PageRequest
 
@@ -110,7 +110,8 @@ async def create(request: PageRequest) -> Answer:
     try:
         made = await request.run("create_own_key", IssuedKey, body=body, idempotency_key=form.once)
     except OperationRefused as refused:
-        return await _new(request, form_of(request, refused, field_names(form)), form.once, refused.status)
+        shown = form_of(request, refused, field_names(form))
+        return await _new(request, shown, once_after(refused, form.once), refused.status)
     return secret_page(request, made.value)
 
 

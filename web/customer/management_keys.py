@@ -12,7 +12,7 @@ from web.answers import Answer, Crumb, Page, Redirect
 from web.customer.key_networks import exclusion, network_lines, network_names
 from web.customer.key_policy import read_policy
 from web.faults import NotFound
-from web.forms import ONCE, Change, ConfirmPage, Form, form_of, hidden_fields
+from web.forms import ONCE, Change, ConfirmPage, Form, form_of, hidden_fields, once_after
 from web.parts.tables import address
 from web.request import PageRequest
 
@@ -125,7 +125,7 @@ async def create(request: PageRequest) -> Answer:
         )
     except OperationRefused as refused:
         shown = form_of(request, refused, {"expires_at": "expires_on"} | network_names(networks))
-        return await _page(request, shown, form.once, chosen=form.scopes, status=refused.status)
+        return await _page(request, shown, once_after(refused, form.once), chosen=form.scopes, status=refused.status)
     key = made.value
     return ManagementSecretPage(
         title=f"Your management key {key.name}",

@@ -39,6 +39,7 @@ ALERTS_PATH, ONE_WEBHOOK = f"{CREDIT_PATH}/alerts", f"{CREDIT_PATH}/alerts/webho
 
 CUSTOMER: tuple[Route, ...] = (
     Route(path="/device", show=device.show_start, who=Who.PERSON),
+    Route(path="/me/try", act=trial.choose, who=Who.PERSON),
     Route(path="/accounts/{account}", show=home.show, who=Who.MEMBER, roles=MEMBERS),
     Route(path=KEYS_PATH, show=keys.show, who=Who.MEMBER, roles=BUILDERS),
     Route(path=f"{KEYS_PATH}/new", show=keys.show_new, act=keys.create, who=Who.MEMBER, roles=BUILDERS, fresh=True),

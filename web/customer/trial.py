@@ -15,14 +15,15 @@ from router.trial.call import ApiUnreachable, TrialRefused, run_trial
 from router.trial.keys import UsableKey, read_usable_keys
 from router.trial.plan import Trial, quote_trial
 from router.trial.vectors import Vectors
-from store.ids import KeyId, wire
-from web.answers import Answer, Crumb, Page
+from store.ids import AccountId, KeyId, wire
+from web.answers import Answer, Crumb, Page, Redirect
 from web.customer.remedies import Remedy, remedy_of
 from web.customer.trial_result import Result, result_of
 from web.faults import NotFound
 from web.forms import Form
 from web.parts.trial import TEXT_NAMES, TrialFields, TrialForm, key_words, trial_fields
 from web.request import PageRequest
+from web.route import BUILDERS
 
 UNREACHABLE = {
     False: "The API cannot be reached, so nothing was sent and nothing is charged. Try again shortly.",
@@ -84,6 +85,21 @@ async def show(request: PageRequest) -> TrialPage:
     if model is None:
         return _page(request, None, None)
     return _page(request, model, trial_fields(request.path, model, await _keys(request), Form()))
+
+
+async def choose(request: PageRequest) -> Redirect:
+    """Send the form on to the account whose key was chosen; of a key of no account of the reader's, to their first.
+
+    It is there that the reader's role counts, and what is wrong with the form is said.
+    """
+    accounts = [one.account_id for one in request.viewer.memberships if one.role in BUILDERS]
+    if not accounts:
+        raise NotFound
+    async with request.context.reads.db.transaction() as connection:
+        keys = await read_usable_keys(connection, *accounts)
+    wanted = request.typed("key_id")
+    account_id = next((key.account_id for key in keys if wire(KeyId, key.id) == wanted), accounts[0])
+    return Redirect(to=f"/accounts/{wire(AccountId, account_id)}/try", status=307)
 
 
 async def act(request: PageRequest) -> Answer:

@@ -13,6 +13,7 @@ import msgspec
 from billing.rollups.columns import LATENCY_BOUNDS_MS
 from billing.rollups.read import Horizon, read_horizon, sum_rolled
 from billing.usage import GroupBy, UsageFilter, UsageSum
+from router.explain.call_log import Outcome
 from router.explain.receipts import KEPT_DAYS
 from router.explain.standing import COUNTED_MAX, Standing, read_standing
 from router.identity.key_views import key_labels
@@ -24,6 +25,7 @@ from web.customer.calls import KEYS_SHOWN, KeyOption
 from web.customer.usage_span import By, Each, UsageFields, UsageSpan, key_of, presets, span_of
 from web.parts.chart import SERIES_MAX, Chart, Series
 from web.parts.tables import Column, address
+from web.parts.times import iso
 from web.request import PageRequest
 
 ROWS_MAX = 20_000
@@ -43,6 +45,15 @@ class GroupTotal(msgspec.Struct, frozen=True):
     href: str | None
 
 
+class Unanswered(msgspec.Struct, frozen=True):
+    """How many calls ended otherwise than with an answer, and the list of just these. ``is_least``: or more."""
+
+    word: str
+    count: int
+    is_least: bool
+    href: str
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """The figures above the chart; amounts in nano-USD. ``*_before``: in as many days before."""
 
@@ -52,8 +63,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     tokens_before: int
     calls: int
     calls_before: int
-    unanswered: int | None
-    unanswered_is_least: bool
+    unanswered: tuple[Unanswered, ...] | None
     p50_ms: float | None
     p95_ms: float | None
     balance: int
@@ -84,7 +94,7 @@ class UsagePage(Page, frozen=True, kw_only=True):
     presets: tuple[tuple[str, str, bool], ...]
     csv_href: str
     proof_href: str
-    calls_href: str | None
+    sees_calls: bool
     as_of: datetime
     kept_days: int
     is_filtered: bool
@@ -128,9 +138,6 @@ async def show(request: PageRequest) -> UsagePage:
     shown = [name for name, _ in sorted(totals.items(), key=lambda item: (-item[1].spent, item[0]))]
     series, rows = _series(read.sums, span, fields.by, shown, names)
     spent = sum(total.spent for total in totals.values())
-    calls_href = None
-    if may_see_keys(request):
-        calls_href = request.path.replace("/usage", "/calls")
     today = request.exchange.now.astimezone(span.zone).date()
     return UsagePage(
         title="Usage",
@@ -142,7 +149,7 @@ async def show(request: PageRequest) -> UsagePage:
         each=span.each,
         zone=span.zone.key,
         by_name=GROUP_NAMES[fields.by],
-        figures=_figures(read, span),
+        figures=_figures(read, span, _unanswered(request, fields, span, read)),
         chart=Chart(
             title=f"Spent, by {fields.by}", unit="USD", labels=tuple(name for name, _ in span.buckets()), series=series
         ),
@@ -162,7 +169,7 @@ async def show(request: PageRequest) -> UsagePage:
         ),
         csv_href=_href(f"{request.path}.csv", fields, since=span.first, until=span.last, zone=span.zone.key),
         proof_href=f"{request.path}/proof",
-        calls_href=calls_href,
+        sees_calls=may_see_keys(request),
         as_of=read.horizon.at,
         kept_days=KEPT_DAYS,
         is_filtered=bool(fields.key_id or fields.model),
@@ -179,7 +186,8 @@ async def _read(request: PageRequest, fields: UsageFields, span: UsageSpan) -> _
         sums = await sum_rolled(tx, which, groups, zone=span.zone, limit=ROWS_MAX, latency=True, horizon=horizon)
         before = await sum_rolled(tx, filter_of(fields, since, until, account), ["account"], horizon=horizon)
         labels = await key_labels(tx, account, limit=KEYS_SHOWN) if may_see_keys(request) else {}
-        standing = await read_standing(tx, account, span.since, span.until)
+        key = next(iter(which.key_ids or ()), None)
+        standing = await read_standing(tx, account, span.since, span.until, key_id=key, model_id=fields.model or None)
     options = tuple(KeyOption(wire(KeyId, key), label) for key, label in labels.items())
     return _Read(horizon, sums, before, options, standing)
 
@@ -238,7 +246,31 @@ def _bucket(row: UsageSum, each: Each) -> object:
     return row.hour if each == "hour" else row.day if each == "day" else row.month
 
 
-def _figures(read: _Read, span: UsageSpan) -> Figures:
+def _unanswered(
+    request: PageRequest, fields: UsageFields, span: UsageSpan, read: _Read
+) -> tuple[Unanswered, ...] | None:
+    """Refused and failed calls of the span, for those who see calls; None where the log does not reach back so far."""
+    if not may_see_keys(request) or (read.horizon.at - span.since).days > KEPT_DAYS:
+        return None
+    path = request.path.removesuffix("/usage") + "/calls"
+    filters = tuple(
+        (name, value)
+        for name, value in (("key_id", fields.key_id), ("model", fields.model), ("from", iso(span.since)))
+        if value
+    )
+    counts = ((Outcome.REFUSED, read.standing.refused), (Outcome.FAILED, read.standing.failed))
+    return tuple(
+        Unanswered(
+            outcome.value,
+            count,
+            count >= COUNTED_MAX,
+            address(path, (*filters, ("to", iso(span.until)), ("outcome", outcome.value))),
+        )
+        for outcome, count in counts
+    )
+
+
+def _figures(read: _Read, span: UsageSpan, unanswered: tuple[Unanswered, ...] | None) -> Figures:
     now, before = _Total(), _Total()
     for row in read.sums:
         now.add(row)
@@ -248,7 +280,6 @@ def _figures(read: _Read, span: UsageSpan) -> Figures:
     # Of a span that goes on, the days that have passed.
     passed = (min(span.until, read.horizon.at) - span.since).total_seconds() / 86_400
     a_day = now.spent / passed if passed > 0 else 0.0
-    is_logged = (read.horizon.at - span.since).days < KEPT_DAYS + 1
     return Figures(
         spent=now.spent,
         spent_before=before.spent,
@@ -256,8 +287,7 @@ def _figures(read: _Read, span: UsageSpan) -> Figures:
         tokens_before=before.tokens,
         calls=now.calls,
         calls_before=before.calls,
-        unanswered=read.standing.unanswered if is_logged and read.keys else None,
-        unanswered_is_least=read.standing.unanswered >= COUNTED_MAX,
+        unanswered=unanswered,
         p50_ms=percentile(latency, 0.5, LATENCY_BOUNDS_MS),
         p95_ms=percentile(latency, 0.95, LATENCY_BOUNDS_MS),
         balance=read.standing.credit,

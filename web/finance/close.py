@@ -1,14 +1,18 @@
 """Shows a month's close: its checklist, late calls and closing papers; lets finance sign off and close."""
 
 import re
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
 from billing.close.checklist import CHECKLIST
+from billing.close.pack import NAMES, Papers, Table, read_papers
 from router.api.in_process import OperationCall
+from router.api.periods import first_day_of
 from web.answers import Crumb, File, Page
+from web.faults import InvalidInput, NotFound
 from web.finance.facts import DoneQuery, read_one
 from web.finance.listing import FINANCE, Cell, Listing, Way, account, instant, link, number, state, words
 from web.finance.manual import guide_href
@@ -16,6 +20,7 @@ from web.finance.write import FinanceWrite
 from web.ops.write import Field, Json, Write
 from web.parts.tables import Column
 from web.request import PageRequest
+from web.shell import NavItem
 
 CLOSES = Crumb("Month close", "/finance/close")
 PAPER_ROWS_SHOWN = 50
@@ -105,23 +110,22 @@ class Paper(msgspec.Struct, frozen=True):
     total: int
 
 
+class PaperQuery(msgspec.Struct, frozen=True):
+    """``paper``: the name of the one that is shown."""
+
+    paper: str = NAMES[0]
+
+
 class PapersPage(Page, frozen=True, kw_only=True):
-    """The closing papers."""
+    """One of the closing papers, and the ways to the others."""
 
     template: ClassVar[str] = "finance/papers.html"
 
     month: str
     is_final: bool
+    others: tuple[NavItem, ...]
     faults: tuple[str, ...]
     papers: tuple[Paper, ...]
-
-
-class Papers(msgspec.Struct, frozen=True):
-    """The papers as their operation answers them."""
-
-    final: bool
-    faults: tuple[str, ...]
-    tables: dict[str, list[dict[str, Any]]]
 
 
 async def show_months(request: PageRequest) -> MonthsPage:
@@ -164,17 +168,20 @@ async def show(request: PageRequest) -> ClosePage:
 
 
 async def show_papers(request: PageRequest) -> PapersPage:
-    """The papers: before the close a preview of now."""
-    month = request.values["month"]
-    found = await read_one(request, "papers_close", Papers, month=month)
+    """One paper, so that only its statements are read: before the close a preview of now."""
+    month, name = request.values["month"], request.query_as(PaperQuery).paper
+    found = await read_month(request, month, (name,))
+    if not found.tables:
+        raise InvalidInput(f"The papers are {', '.join(found.names)}.", "paper")
     base = f"/finance/close/{month}"
     return PapersPage(
         title=f"Papers of {month}",
         crumbs=(FINANCE, CLOSES, Crumb(month, base), Crumb("Papers")),
         month=month,
-        is_final=found.final,
-        faults=found.faults,
-        papers=tuple(paper_of(name, rows, base) for name, rows in found.tables.items()),
+        is_final=found.is_final,
+        others=tuple(NavItem(_title(one), f"{base}/papers?paper={one}", is_here=one == name) for one in found.names),
+        faults=tuple(found.faults),
+        papers=tuple(paper_of(table, base) for table in found.tables),
     )
 
 
@@ -210,20 +217,35 @@ def _ways(one: _Period, base: str) -> tuple[Way, ...]:
     return (*act.get(one.state, closing), Way(f"{base}/papers", "Papers"), Way(f"{base}/late", "Late calls"))
 
 
-def paper_of(name: str, rows: list[dict[str, Any]], base: str) -> Paper:
+async def read_month(request: PageRequest, month: str, wanted: Collection[str]) -> Papers:
+    """The wanted papers of a month. Raises ``NotFound`` where it is no month."""
+    try:
+        period = first_day_of(month)
+    except ValueError:
+        raise NotFound from None
+    async with request.context.reads.db.transaction() as connection:
+        return await read_papers(connection, period, wanted)
+
+
+def paper_of(table: Table, base: str) -> Paper:
     """A paper as its page shows it."""
-    names = tuple(rows[0]) if rows else ()
-    amounts = {name for name in names if all(_AMOUNT.fullmatch(str(row[name])) for row in rows)}
+    columns = range(len(table.columns))
+    # The first column names the row, also where it is a code or a number.
+    amounts = {one for one in columns[1:] if all(_AMOUNT.fullmatch(str(row[one])) for row in table.rows)}
     return Paper(
-        name=name.replace("_", " ").capitalize(),
-        href=f"{base}/papers/{name}",
-        head=tuple(Column(one.replace("_", " "), is_number=one in amounts) for one in names),
+        name=_title(table.name),
+        href=f"{base}/papers/{table.name}",
+        head=tuple(Column(name.replace("_", " "), is_number=one in amounts) for one, name in enumerate(table.columns)),
         rows=tuple(
-            tuple(number(row[one]) if one in amounts else words(row[one]) for one in names)
-            for row in rows[:PAPER_ROWS_SHOWN]
+            tuple(number(row[one]) if one in amounts else words(row[one]) for one in columns)
+            for row in table.rows[:PAPER_ROWS_SHOWN]
         ),
-        total=len(rows),
+        total=len(table.rows),
     )
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def _view(month: Json) -> Json:

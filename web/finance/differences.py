@@ -38,11 +38,14 @@ LIST = Listing(
         state(row["state"]),
     ),
     fields=(
-        Field(name="scope", label="Comparison", hint="stripe, or invoice: and its id."),
+        Field(name="scope", label="Comparison", hint="stripe, meters, or invoice: and its id."),
         Field(name="owner", label="Owner"),
         Field(name="all", label="Resolved and gone ones, too", kind="check"),
     ),
-    ways=(Way("/finance/reconciliations", "Reconciliations"),),
+    ways=(
+        Way("/finance/reconciliations", "Reconciliations"),
+        Way("/finance/meter-mirrors", "Usage at Stripe's meters"),
+    ),
     empty="Nothing differs. Jobs compare with Stripe and with providers' invoices once a day.",
     empty_way=Way("/finance/reconciliations/new", "Reconcile now"),
 )

@@ -22,6 +22,7 @@ _FILES = (
     ("stripe", "stripe.md", "Stripe"),
     ("billing", "billing.md", "Credit, top-ups, refunds"),
     ("steps-of-finance", "pages/finance.md", "Finance, step by step"),
+    ("queues", "queues.md", "Queues and lags"),
     ("steps-of-operations", "pages/ops.md", "Operations, step by step"),
 )
 GUIDES = {name: Article(name, file, title, _ABOUT, "Finance") for name, file, title in _FILES}

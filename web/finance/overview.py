@@ -25,6 +25,7 @@ WAYS = (
     Way("/finance/close", "Month close"),
     Way("/finance/differences", "Differences"),
     Way("/finance/reconciliations", "Reconciliations"),
+    Way("/finance/meter-mirrors", "Usage at Stripe's meters"),
     Way("/finance/exports", "Exports"),
     Way("/finance/payments", "Payments"),
     Way("/finance/receivables", "Receivables"),

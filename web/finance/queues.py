@@ -16,7 +16,7 @@ ACCOUNT = Field(name="account", label="Account", hint="Its id or name.")
 SEARCH = Field(
     name="search",
     label="Search",
-    hint="A part of an id (ours or Stripe's), of the account's name, of a reason; an amount.",
+    hint="The beginning or end of an id (ours or Stripe's), words of the account's name or a reason, an amount.",
 )
 PERIOD = Field(name="period", label="Period", hint="Such as 2026-11, 2026-Q4 or 2026.")
 
@@ -51,7 +51,11 @@ RECONCILIATIONS = Listing(
         number(row["found"]),
         words(row["failure"]),
     ),
-    ways=(Way("/finance/reconciliations/new", "Reconcile now"), Way("/finance/differences", "Differences")),
+    ways=(
+        Way("/finance/reconciliations/new", "Reconcile now"),
+        Way("/finance/differences", "Differences"),
+        Way("/finance/meter-mirrors", "Usage at Stripe's meters"),
+    ),
     empty="Nothing was compared yet. Jobs make one comparison of each kind a day.",
     empty_way=Way("/finance/reconciliations/new", "Reconcile now"),
 )
@@ -226,6 +230,6 @@ PAYMENTS = Listing(
     ),
     fields=(SEARCH, ACCOUNT, _states(TopupStatus), PERIOD),
     ways=(Way("/finance/reviews", "Reviews"), Way("/finance/disputes", "Disputes"), Way("/finance/refunds", "Refunds")),
-    empty="Nobody has bought credit yet.",
+    empty="No top-up was ordered yet. Credit that was paid for otherwise is given as a grant.",
     empty_way=Way("/ops/accounts", "Look at the accounts"),
 )

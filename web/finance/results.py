@@ -11,8 +11,7 @@ import msgspec
 
 from web.answers import Crumb, Page
 from web.faults import InvalidInput
-from web.finance.close import Paper, Papers, paper_of
-from web.finance.facts import read_one
+from web.finance.close import Paper, paper_of, read_month
 from web.finance.listing import FINANCE
 from web.forms import Form
 from web.request import PageRequest
@@ -46,17 +45,17 @@ async def show(request: PageRequest) -> ResultsPage:
     month = request.query_as(MonthQuery).month or months[0]
     if re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month) is None or month > months[0]:
         raise InvalidInput("The month is one such as 2026-11, and has begun.", "month")
-    found = await read_one(request, "papers_close", Papers, month=month)
+    found = await read_month(request, month, SHOWN)
     base = f"/finance/close/{month}"
     return ResultsPage(
         title=f"Margin and deferred revenue of {month}",
         crumbs=(FINANCE, Crumb("Margin and deferred revenue")),
         month=month,
-        is_final=found.final,
+        is_final=found.is_final,
         months=tuple((one, one) for one in months),
         form=Form({"month": month}),
-        faults=found.faults,
-        papers=tuple(paper_of(name, found.tables[name], base) for name in SHOWN if name in found.tables),
+        faults=tuple(found.faults),
+        papers=tuple(paper_of(table, base) for table in found.tables),
     )
 
 

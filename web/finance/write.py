@@ -49,7 +49,7 @@ class FinanceWrite(Write, frozen=True, kw_only=True):
         return msgspec.structs.replace(outcome, value=after)
 
     @override
-    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
-        page = Write._confirmation(self, request, before, after)
+    async def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+        page = await Write._confirmation(self, request, before, after)
         rows = () if self.rows is None else self.rows(after.value)
         return msgspec.structs.replace(page, changes=(*page.changes, *rows))

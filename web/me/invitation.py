@@ -1,22 +1,15 @@
 """``/invitations/{invitation}``: somebody who is invited to an account says yes or no."""
 
-from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from router.errors import Conflict, NotFound
-from router.identity.people.invitations import (
-    Invitation,
-    InvitationState,
-    accept_invitation,
-    decline_invitation,
-    get_invitation,
-)
-from store.ids import AccountId, InvitationId, parse, wire
+from router.api.in_process import OperationRefused
+from router.errors import NotFound
+from router.identity.people.invitations import Invitation, InvitationState, get_own_invitation
+from store.ids import InvitationId, parse
 from web.answers import Answer, Page, Redirect
 from web.faults import NotFound as PageNotFound
-from web.me.changes import change_own
 from web.request import PageRequest
 
 ROLES = {
@@ -44,6 +37,10 @@ class AnswerForm(msgspec.Struct, frozen=True):
     answer: Literal["accept", "decline"]
 
 
+class _Joined(msgspec.Struct, frozen=True):
+    account: str
+
+
 async def show(request: PageRequest) -> InvitationPage:
     """The invitation. Raises ``NotFound`` for those of others too."""
     return await _page(request)
@@ -51,20 +48,18 @@ async def show(request: PageRequest) -> InvitationPage:
 
 async def act(request: PageRequest) -> Answer:
     """Join, or not."""
-    form, person = request.form_as(AnswerForm), request.signed_in().person
-    invitation_id = _id(request)
+    form = request.form_as(AnswerForm)
+    path = {"invitation_id": request.values["invitation"]}
     try:
         if form.answer == "decline":
-            await change_own(request, partial(decline_invitation, person=person, invitation_id=invitation_id))
+            await request.run("decline_own_invitation", dict[str, Any], path=path)
             return Redirect(to="/me")
-        command = partial(accept_invitation, person=person, invitation_id=invitation_id)
-        member = await change_own(request, command)
-    except NotFound:
-        raise PageNotFound from None
-    except Conflict as fault:
-        return await _page(request, fault.message, 409)
-    assert member.account_id is not None, "an operator's invitation is accepted elsewhere; this is a bug"
-    home = f"/accounts/{wire(AccountId, member.account_id)}"
+        joined = (await request.run("accept_own_invitation", _Joined, path=path)).value
+    except OperationRefused as refused:
+        if refused.status == 404 or refused.error.param in path:
+            raise PageNotFound from None
+        return await _page(request, refused.error.message, refused.status)
+    home = f"/accounts/{joined.account}"
     return Redirect(to=request.page_or(home, f"{home}/members"))
 
 
@@ -72,11 +67,9 @@ async def _page(request: PageRequest, fault: str = "", status: int = 200) -> Inv
     person, now = request.signed_in().person, request.exchange.now
     async with request.context.reads.db.transaction() as tx:
         try:
-            found = await get_invitation(tx, _id(request))
+            found = await get_own_invitation(tx, person, _id(request))
         except NotFound:
             raise PageNotFound from None
-    if found.account_id is None or found.email.lower() != person.email.lower():
-        raise PageNotFound
     is_open = found.state is InvitationState.OPEN and found.expires_at > now
     if not is_open and not fault:
         fault = f"It was {found.state.value}." if found.state is not InvitationState.OPEN else "It has expired."

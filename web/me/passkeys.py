@@ -3,20 +3,19 @@
 from datetime import datetime
 from functools import partial
 from typing import Any, ClassVar
-from uuid import UUID
 
 import msgspec
 
 from router.api.in_process import OperationRefused
-from router.errors import Conflict, InvalidRequest, NotAllowed, NotFound
-from router.identity.people.outside import list_links, unlink
+from router.errors import Conflict, InvalidRequest, NotAllowed
+from router.identity.people.outside import list_links
 from router.identity.people.own_passkeys import list_passkeys
 from router.identity.people.passkeys import (
     begin_registration,
     finish_registration,
     require_may_add,
 )
-from store.ids import PasskeyId, wire
+from store.ids import OutsideIdentityId, PasskeyId, wire
 from web.answers import Answer, File, Page, Redirect
 from web.faults import NotFound as PageNotFound
 from web.forms import Form
@@ -106,21 +105,27 @@ async def act(request: PageRequest) -> Answer:
 async def rename(request: PageRequest) -> Answer:
     """Give a passkey another name. Raises ``NotFound``, for those of others too."""
     form = request.form_as(RenameForm)
-    return await _changed(request, "rename_own_passkey", {"name": form.name})
+    return await _changed(request, "rename_own_passkey", _passkey(request), {"name": form.name})
 
 
 async def remove(request: PageRequest) -> Answer:
     """Remove a passkey. Raises ``NotFound``, for those of others too."""
     request.form_as(NoForm)
-    return await _changed(request, "remove_own_passkey")
+    return await _changed(request, "remove_own_passkey", _passkey(request))
 
 
-async def _changed(request: PageRequest, operation: str, body: dict[str, str] | None = None) -> Answer:
-    """Change one passkey, and show the list."""
+def _passkey(request: PageRequest) -> dict[str, str]:
+    return {"passkey_id": request.values["passkey"]}
+
+
+async def _changed(
+    request: PageRequest, operation: str, path: dict[str, str], body: dict[str, str] | None = None
+) -> Answer:
+    """Change one of the list's things, and show the list."""
     try:
-        await request.run(operation, dict[str, Any], path={"passkey_id": request.values["passkey"]}, body=body)
+        await request.run(operation, dict[str, Any], path=path, body=body)
     except OperationRefused as refused:
-        if refused.status == 404 or refused.error.param == "passkey_id":
+        if refused.status == 404 or refused.error.param in path:
             raise PageNotFound from None
         return await _page(request, Form(fault=refused.error.message), status=refused.status)
     return Redirect(to="/me/passkeys")
@@ -129,13 +134,7 @@ async def _changed(request: PageRequest, operation: str, body: dict[str, str] | 
 async def remove_service(request: PageRequest) -> Answer:
     """End that a service signs the reader in. Raises ``NotFound``, for those of others too."""
     request.form_as(NoForm)
-    person = request.signed_in().person
-    try:
-        link_id = UUID(hex=request.values["service"])
-        await change_own(request, partial(unlink, person_id=person.id, link_id=link_id))
-    except (NotFound, ValueError):
-        raise PageNotFound from None
-    return Redirect(to="/me/passkeys")
+    return await _changed(request, "remove_own_identity", {"identity_id": request.values["service"]})
 
 
 async def _page(request: PageRequest, form: Form | None = None, status: int = 200) -> PasskeysPage:
@@ -155,7 +154,8 @@ async def _page(request: PageRequest, form: Form | None = None, status: int = 20
             for one in found
         ),
         services=tuple(
-            OwnService(one.id.hex, labels.get(one.issuer, one.issuer), one.email, one.last_used_at) for one in links
+            OwnService(wire(OutsideIdentityId, one.id), labels.get(one.issuer, one.issuer), one.email, one.last_used_at)
+            for one in links
         ),
         form=form or Form(),
         may_not=may_not,

@@ -1,21 +1,17 @@
 """``/me``: what a person says of themselves, the accounts that they are in, and invitations that wait for them."""
 
-from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
-from router.admin.sign_in import open_own_account
 from router.api.in_process import OperationRefused
-from router.errors import Conflict
 from router.identity.people.invitations import Invitation, invitations_of_email
 from router.identity.people.values import Membership
-from store.ids import AccountId, InvitationId, wire
+from store.ids import AccountId, InvitationId, new_id, wire
 from web.answers import Answer, Page, Redirect
 from web.forms import Form, form_of
-from web.me.changes import change_own
 from web.request import PageRequest
-from web.sign_in.finish import Carried, complete_opened
+from web.sign_in.finish import Carried, NewAccount, complete_opened
 
 
 class OwnAccount(msgspec.Struct, frozen=True):
@@ -46,6 +42,7 @@ class ProfilePage(Page, frozen=True, kw_only=True):
     email: str
     accounts: tuple[OwnAccount, ...]
     invitations: tuple[OwnInvitation, ...]
+    once: str
     is_done: bool = False
     fault: str = ""
 
@@ -63,8 +60,10 @@ class ProfileForm(msgspec.Struct, frozen=True):
     zone: str = ""
 
 
-class NoForm(msgspec.Struct, frozen=True):
-    """A button alone."""
+class OpenForm(msgspec.Struct, frozen=True):
+    """A button, and the Idempotency-Key of pressing it: pressed twice, it opens one account."""
+
+    once: str = ""
 
 
 async def show(request: PageRequest) -> ProfilePage:
@@ -86,15 +85,13 @@ async def act(request: PageRequest) -> Answer:
 
 async def open_account(request: PageRequest) -> Answer:
     """Open another account of one's own, and show its key, this once."""
-    request.form_as(NoForm)
-    people, person = request.context.people, request.signed_in().person
+    form, person = request.form_as(OpenForm), request.signed_in().person
     try:
-        command = partial(open_own_account, person=person, credit=people.credit)
-        opened = await change_own(request, command)
-    except Conflict as fault:
-        form = Form({"name": person.name, "zone": person.zone})
-        return await _page(request, form, fault=fault.message, status=409)
-    return complete_opened(request, opened, Carried())
+        opened = await request.run("open_own_account", NewAccount, idempotency_key=form.once or str(new_id()))
+    except OperationRefused as refused:
+        typed = Form({"name": person.name, "zone": person.zone})
+        return await _page(request, typed, fault=refused.error.message, status=refused.status)
+    return complete_opened(request, opened.value, Carried())
 
 
 async def _page(
@@ -109,6 +106,7 @@ async def _page(
         email=signed_in.person.email,
         accounts=tuple(_account(request, one) for one in signed_in.memberships if one.account_id is not None),
         invitations=tuple(map(_invitation, waiting)),
+        once=str(new_id()),
         is_done=is_done,
         fault=fault,
         status=status,

@@ -11,7 +11,7 @@ from billing.money import to_usd
 from router.api.in_process import OperationRefused
 from router.changes.audit import list_changes
 from router.identity.key_views import KeyView, list_keys
-from store.ids import AccountId, parse
+from store.ids import AccountId, KeyId, parse, wire
 from web.answers import Crumb, Page
 from web.faults import NotFound
 from web.ops.audit import ChangeRow, rows_of
@@ -48,12 +48,14 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class Key(msgspec.Struct, frozen=True):
-    """A key of it."""
+    """A key of it. ``networks`` empty: it may be used from everywhere."""
 
+    id: str
     name: str
     shown_as: str
     use: str
     state: str
+    networks: tuple[str, ...]
 
 
 class DoneQuery(msgspec.Struct, frozen=True):
@@ -77,7 +79,7 @@ class AccountPage(Page, frozen=True, kw_only=True):
         Column("Left", "USD", is_number=True),
         Column("Expires"),
     )
-    key_head: tuple[Column, ...] = (Column("Key"), Column("For"), Column("Status"))
+    key_head: tuple[Column, ...] = (Column("Key"), Column("For"), Column("Status"), Column("Networks"))
     is_done: bool = False
 
 
@@ -119,7 +121,8 @@ def _grant(grant: Granted) -> Grant:
 
 
 def _key(view: KeyView) -> Key:
-    return Key(view.spec.name, view.masked, view.spec.use.value, view.state)
+    spec = view.spec
+    return Key(wire(KeyId, view.id), spec.name, view.masked, spec.use.value, view.state, spec.networks)
 
 
 def _write(operation: str, verb: str, explanation: str, *, is_dangerous: bool = False) -> Write:

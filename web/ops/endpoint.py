@@ -14,6 +14,7 @@ from web.ops.audit import ChangeRow, read_changes
 from web.ops.providers import PROVIDERS, Endpoint, endpoint_id
 from web.ops.write import OPERATIONS
 from web.parts.tables import Column
+from web.parts.times import moment
 from web.request import PageRequest
 
 SPANS: tuple[Span, ...] = ("24h", "7d", "30d")
@@ -104,7 +105,7 @@ async def show(request: PageRequest) -> EndpointPage:
         spans=tuple(rows),
         price_usd=None if price is None else to_usd(price.nano_per_mtok),
         margin_usd=None if price is None else to_usd(NanoUSD(price.nano_per_mtok - cost)),
-        verdict="" if check is None else f"{check.verdict.replace('_', ' ')}, {check.at:%Y-%m-%d %H:%M} UTC",
+        verdict="" if check is None else f"{check.verdict.replace('_', ' ')}, {moment(check.at, request.viewer.zone)}",
         moves=MOVES.get(endpoint.state, ()),
         changes=changes,
         is_done=query.done,

@@ -7,12 +7,17 @@ from web.ops.write import OPERATIONS, Field, Write
 REASON = Field(name="reason", label="Reason", kind="area", hint="For whoever looks next; the audit has it.")
 BASE_URL = Field(name="base_url", label="Base URL", hint="Such as https://api.example.com/v1.")
 REGIONS = Field(
-    name="regions", label="Regions", kind="list", hint="Where it may process a call, such as eu, us; empty: not known."
+    name="regions",
+    label="Regions",
+    kind="list",
+    hint="Where it may process a call, such as eu, us; empty: not known.",
+    is_empty_sent=True,
 )
 OPTIONS = Field(
     name="options",
     label="Options",
     kind="map",
+    is_empty_sent=True,
     hint="A line each, as vendor=cohere or models_path=/v2/models; the documentation of providers has them by kind.",
 )
 COLLECTS = Field(name="collects_data", label="It may use inputs for more than the answer", kind="check", initial="1")

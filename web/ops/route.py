@@ -1,16 +1,19 @@
-"""Explains why a call went where it did, by its id, or where one would go, as a question; two of them side by side."""
+"""Explains why a call went where it did, by its id, or where one would go, as a question; two of them side by side.
+
+What two of them have in common and what not says :mod:`web.ops.route_pair`.
+"""
 
 from typing import ClassVar
 
 import msgspec
 
 from router.api.in_process import OperationRefused
-from router.explain.views import AttemptOut, CandidateOut
 from web.answers import Crumb, Page
 from web.forms import Form, form_of
+from web.ops.explanations import Difference, Explanation, Question, curl_of, explain
+from web.ops.route_pair import PairPage, show_pair
 from web.ops.write import OPERATIONS
-from web.parts.curl import curl
-from web.parts.tables import Column
+from web.parts.tables import Column, address
 from web.request import PageRequest
 
 CANDIDATES = (
@@ -30,7 +33,11 @@ ATTEMPTS = (
 
 
 class RouteQuery(msgspec.Struct, frozen=True):
-    """A call's id and another one's; or the call that is imagined. ``exclude``: providers and endpoints left out."""
+    """A call's id; or the call that is imagined. ``exclude``: providers and endpoints left out.
+
+    ``a`` and ``b`` are two beside each other, each a call's id or the model of a question, with what else the question
+    says of each. ``beside``: the second of two calls, of which ``call`` is the first.
+    """
 
     call: str = ""
     beside: str = ""
@@ -40,43 +47,23 @@ class RouteQuery(msgspec.Struct, frozen=True):
     inputs: str = ""
     tokens: str = ""
     exclude: str = ""
+    a: str = ""
+    a_account: str = ""
+    a_of_key: str = ""
+    a_inputs: str = ""
+    a_tokens: str = ""
+    a_exclude: str = ""
+    b: str = ""
+    b_account: str = ""
+    b_of_key: str = ""
+    b_inputs: str = ""
+    b_tokens: str = ""
+    b_exclude: str = ""
 
-
-class Explanation(msgspec.Struct, frozen=True):
-    """What became of a call, or would."""
-
-    id: str
-    created_at: str
-    status: int | None
-    model: str
-    account: str | None
-    inputs: int
-    policy: str
-    candidates: list[CandidateOut]
-    attempts: list[AttemptOut]
-    cost: str | None
-    provider_cost: str | None
-    margin: str | None
-    detail: str
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """What leaving something out would change."""
-
-    chosen_now: str | None
-    chosen_then: str | None
-    enters: list[str]
-    leaves: list[str]
-    cost_usd_per_mtok_now: str | None
-    cost_usd_per_mtok_then: str | None
-
-
-class Explained(msgspec.Struct, frozen=True):
-    """The answer to a question."""
-
-    now: Explanation
-    then: Explanation | None
-    difference: Difference | None
+    def side(self, name: str) -> "Question":
+        """One of the two."""
+        names = Question.__struct_fields__[1:]
+        return Question(getattr(self, name).strip(), *(getattr(self, f"{name}_{field}") for field in names))
 
 
 class RoutePage(Page, frozen=True, kw_only=True):
@@ -88,17 +75,23 @@ class RoutePage(Page, frozen=True, kw_only=True):
     shown: tuple[tuple[str, Explanation], ...] = ()
     difference: Difference | None = None
     curl: str = ""
+    again_href: str = ""
     candidates_head: tuple[Column, ...] = CANDIDATES
     attempts_head: tuple[Column, ...] = ATTEMPTS
 
 
-async def show(request: PageRequest) -> RoutePage:
+async def show(request: PageRequest) -> RoutePage | PairPage:
     """Explain what the address asks for."""
     query = request.query_as(RouteQuery)
     typed = {name: value for name, value in msgspec.structs.asdict(query).items() if value}
+    if query.beside:
+        typed = {"a": query.call, "b": query.beside}
+    if "a" in typed or "b" in typed:
+        pair = RouteQuery(**typed)
+        return await show_pair(request, (pair.side("a"), pair.side("b")), Form(typed))
     try:
         if query.call:
-            return await _calls(request, query, Form(typed))
+            return await _call(request, Question(query.call), Form(typed))
         if query.model:
             return await _question(request, query, Form(typed))
     except OperationRefused as refused:
@@ -107,34 +100,22 @@ async def show(request: PageRequest) -> RoutePage:
     return _page(Form(typed))
 
 
-async def _calls(request: PageRequest, query: RouteQuery, form: Form) -> RoutePage:
-    ids = [one for one in (query.call, query.beside) if one]
-    shown = []
-    for one in ids:
-        call = await request.run("admin_retrieve_request", Explanation, path={"request_id": one})
-        shown.append((one, call.value))
-    path = request.operations.declared("admin_retrieve_request").path_of({"request_id": query.call})
-    return _page(form, shown=tuple(shown), curl=curl("GET", path, writes=False))
+async def _call(request: PageRequest, question: Question, form: Form) -> RoutePage:
+    call = (await explain(request, question)).now
+    again = {"a": question.subject, "b": call.model, "b_account": call.account, "b_inputs": str(call.inputs)}
+    href = address("/ops/route", tuple((name, value) for name, value in again.items() if value))
+    shown = ((question.subject, call),)
+    return _page(form, shown=shown, curl=curl_of(request, question), again_href=href)
 
 
 async def _question(request: PageRequest, query: RouteQuery, form: Form) -> RoutePage:
-    body: dict[str, object] = {"model": query.model}
-    body |= {name: value for name, value in (("account", query.account), ("key", query.of_key)) if value}
-    body |= {name: _whole(value) for name, value in (("inputs", query.inputs), ("tokens", query.tokens)) if value}
-    if query.exclude:
-        body["what_if"] = {"exclude": [one.strip() for one in query.exclude.split(",") if one.strip()]}
-    explained = (await request.run("admin_explain_route", Explained, body=body)).value
+    question = Question(query.model, query.account, query.of_key, query.inputs, query.tokens, query.exclude)
+    explained = await explain(request, question)
     shown = [("Now", explained.now)]
     if explained.then is not None:
         shown.append((f"Without {query.exclude}", explained.then))
-    path = request.operations.declared("admin_explain_route").path
-    return _page(
-        form, shown=tuple(shown), difference=explained.difference, curl=curl("POST", path, body=body, writes=False)
-    )
-
-
-def _whole(text: str) -> int | str:
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text
+    line = curl_of(request, question)
+    return _page(form, shown=tuple(shown), difference=explained.difference, curl=line)
 
 
 def _page(
@@ -144,6 +125,7 @@ def _page(
     shown: tuple[tuple[str, Explanation], ...] = (),
     difference: Difference | None = None,
     curl: str = "",
+    again_href: str = "",
 ) -> RoutePage:
     return RoutePage(
         title="Explain a route",
@@ -152,5 +134,6 @@ def _page(
         shown=shown,
         difference=difference,
         curl=curl,
+        again_href=again_href,
         status=status,
     )

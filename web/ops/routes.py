@@ -1,5 +1,9 @@
 """The rows of the operations console in the table of all pages. What reads is for all operators; writes are fresh."""
 
+from collections.abc import Mapping
+
+import msgspec
+
 from router.identity.members import Role
 from web.ops import (
     account,
@@ -11,9 +15,16 @@ from web.ops import (
     credential,
     endpoint,
     found_models,
+    incident_writes,
+    incidents,
+    key,
     license,
     license_writes,
     licenses,
+    model,
+    model_entries,
+    model_writes,
+    models,
     overview,
     price_impact,
     prices,
@@ -21,6 +32,7 @@ from web.ops import (
     provider,
     provider_writes,
     providers,
+    queues,
     route,
     spaces,
     votes,
@@ -28,6 +40,8 @@ from web.ops import (
 from web.ops.write import Write
 from web.route import STAFF, PageFunction, Route, Who
 
+MODEL = "/ops/models/{owner}/{name}"
+TEXT_BYTES_MAX = 256 * 1024
 OPERATORS = frozenset({Role.OPS})
 FINANCE = frozenset({Role.FINANCE_ADMIN})
 
@@ -42,6 +56,16 @@ def _form(path: str, show: PageFunction, act: PageFunction, roles: frozenset[Rol
 
 def _write(path: str, write: Write, roles: frozenset[Role] = OPERATORS) -> Route:
     return _form(path, write.show, write.act, roles)
+
+
+def _records(part: str, writes: Mapping[str, Write]) -> tuple[Route, ...]:
+    """What is done with the records of a list of a model; their forms hold long texts twice: now, and as read."""
+    one = f"{MODEL}/{part}/{{place}}"
+    paths = {"new": f"{MODEL}/{part}/new", "edit": one, "withdraw": f"{one}/withdraw"}
+    return tuple(
+        msgspec.structs.replace(_write(path, writes[action]), body_bytes_max=TEXT_BYTES_MAX)
+        for action, path in paths.items()
+    )
 
 
 OPS: tuple[Route, ...] = (
@@ -60,6 +84,15 @@ OPS: tuple[Route, ...] = (
     _read("/ops/endpoints/{endpoint}", endpoint.show),
     _read("/ops/spaces", spaces.show),
     _read("/ops/spaces/{space:path}", spaces.show_one),
+    _read("/ops/models", models.show),
+    _write("/ops/models/new", model_writes.NEW),
+    _read(MODEL, model.show),
+    _write(f"{MODEL}/edit", model_writes.EDIT),
+    *(_write(f"{MODEL}/{action}", write) for action, write in model_writes.MOVES.items()),
+    *(_write(f"{MODEL}/{part}", write) for part, write in model_entries.SINGLES.items()),
+    *_records("facts", model_entries.STATEMENTS),
+    *_records("texts", model_entries.TEXTS),
+    *_records("benchmarks", model_entries.BENCHMARKS),
     _read("/ops/licenses", licenses.show),
     _write("/ops/licenses/{model:path}/claim", license_writes.CLAIM),
     _write("/ops/licenses/{model:path}/resolve", license_writes.RESOLVE),
@@ -67,6 +100,13 @@ OPS: tuple[Route, ...] = (
     _read("/ops/licenses/{model:path}", license.show),
     _write("/ops/waivers/{waiver}/revoke", license_writes.END_WAIVER, FINANCE),
     _write("/ops/evidence/{evidence}", license_writes.CLOSE_EVIDENCE),
+    _read("/ops/incidents", incidents.show),
+    _write("/ops/incidents/new", incident_writes.OPEN),
+    _write("/ops/incidents/{incident}/update", incident_writes.UPDATE),
+    _write("/ops/incidents/{incident}/resolve", incident_writes.RESOLVE),
+    _write("/ops/incidents/{incident}/edit", incident_writes.EDIT),
+    _write("/ops/incidents/{incident}/updates/{update}", incident_writes.CORRECT),
+    _read("/ops/incidents/{incident}", incidents.show_one),
     _read("/ops/accounts", accounts.show),
     _form("/ops/accounts/{account}/name", account_name.show, account_name.act, STAFF),
     _write("/ops/accounts/{account}/see", account_view.START, OPERATORS),
@@ -77,9 +117,13 @@ OPS: tuple[Route, ...] = (
     _write("/ops/accounts/{account}/key-policy", account.BOUND_KEYS),
     _write("/ops/accounts/{account}/grant", account.GRANT, FINANCE),
     _read("/ops/accounts/{account}", account.show),
+    _write("/ops/keys/{key}/networks", key.NETWORKS),
+    *(_write(f"/ops/keys/{{key}}/{action}", write) for action, write in key.MOVES.items()),
+    _read("/ops/keys/{key}", key.show),
     _read("/ops/prices", prices.show),
     _write("/ops/prices/new", prices.SET, FINANCE),
     _read("/ops/prices/impact", price_impact.show),
+    _read("/ops/queues", queues.show),
     _read("/ops/route", route.show),
     _write("/ops/proposals/{proposal}/approve", proposal.APPROVE, FINANCE),
     _write("/ops/proposals/{proposal}/reject", proposal.REJECT, FINANCE),

@@ -208,10 +208,11 @@ def _chart(space: Space, names: dict[str, str], drawn: list[str]) -> Chart:
     events = [Event(_said(one, names), _bucket(one.at, space)) for one in space.quarantines if one.endpoint in values]
     return Chart(
         title="Distance from the reference",
-        unit="1 - cosine of the worst text",
+        unit="1 - cosine of the worst text, on a logarithmic axis",
         labels=tuple(f"{space.since + at * width:%m-%d %H:%M}" for at in range(BUCKETS_MAX)),
         series=tuple(Series(names[endpoint], tuple(values[endpoint])) for endpoint in drawn),
         kind="lines",
+        scale="log",
         levels=(Level(f"allowed {space.threshold_worst:g}", space.threshold_worst),),
         events=tuple(events),
     )

@@ -28,6 +28,8 @@ from web.forms import (
 )
 from web.ops.impact import Impact, TouchingPage
 from web.parts.curl import curl
+from web.parts.difference import Difference
+from web.parts.hidden import restored
 from web.parts.tables import address
 from web.request import PageRequest
 
@@ -40,15 +42,21 @@ OPERATIONS = Crumb("Operations", "/ops")
 
 
 class Field(msgspec.Struct, frozen=True, kw_only=True):
-    """A field of a form and of the operation's body. ``places`` is where in the body it stands, if not at the top."""
+    """A field of a form and of the operation's body.
+
+    Left empty it is not sent, and what it says stays; ``is_empty_null`` sends null, ``is_empty_sent`` the empty text,
+    list or map. A checkbox is sent always.
+    """
 
     name: str
     label: str
     hint: str = ""
-    kind: Literal["text", "area", "choice", "check", "count", "list", "map", "file"] = "text"
+    kind: Literal["text", "area", "choice", "check", "count", "list", "numbers", "map", "file"] = "text"
     options: tuple[tuple[str, str], ...] = ()
+    rows: int = 4
     is_required: bool = False
     is_empty_null: bool = False
+    is_empty_sent: bool = False
     initial: str = ""
     autocomplete: str = "off"
 
@@ -58,9 +66,10 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
             case "check":
                 return typed == "1"
             case "count":
-                return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 19 else typed
-            case "list":
-                return [part.strip() for part in typed.split(",") if part.strip()]
+                return _whole(typed)
+            case "list" | "numbers":
+                parts = [part.strip() for part in typed.split(",") if part.strip()]
+                return parts if self.kind == "list" else [_whole(part) for part in parts]
             case "map":
                 return dict(map(_pair, filter(str.strip, typed.splitlines())))
             case _:
@@ -82,7 +91,7 @@ class Field(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class WritePage(Page, frozen=True, kw_only=True):
-    """The form. ``theirs``: what somebody else changed since it was read."""
+    """The form. ``theirs``: what somebody else changed since it was read, long texts as ``their_texts``."""
 
     template: ClassVar[str] = "ops/write.html"
 
@@ -94,6 +103,7 @@ class WritePage(Page, frozen=True, kw_only=True):
     was: tuple[tuple[str, str], ...]
     curl: str
     theirs: tuple[Change, ...] = ()
+    their_texts: tuple[Difference, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
 
 
@@ -103,8 +113,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     ``values`` maps the operation's names of its path's values to those of the page's path, ``from_path`` fields of its
     body. ``reads`` is the operation that answers the object as it is, ``name`` the field with its name; where nothing
     is read, ``noun`` names it, and ``kinds`` says of which kind the ids of the path are. ``names`` are the fields to
-    show before and after. ``back`` and ``done`` are addresses with the path's values, and ``done`` with those of the
-    answer, too.
+    show before and after, ``carries`` further ones that the form sends back as they were read. ``back`` and ``done``
+    are addresses with the path's values, and ``done`` with those of the answer, too.
     """
 
     operation: str
@@ -118,6 +128,7 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
     kinds: Mapping[str, object] = {}
     fields: tuple[Field, ...] = ()
     names: Mapping[str, str] = {}
+    carries: tuple[str, ...] = ()
     back: str
     done: str = ""
     crumbs: tuple[Crumb, ...] = ()
@@ -133,6 +144,10 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a file is sent with the form."""
         return any(field.kind == "file" for field in self.fields)
 
+    def _read_back(self) -> tuple[str, ...]:
+        """The fields of the object that the form sends back as they were read."""
+        return (*self.names, *self.carries)
+
     async def show(self, request: PageRequest) -> Answer:
         """The form, with the object's values; a field's value in the address stands before them."""
         before, version = await self._read(request)
@@ -142,7 +157,12 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             field.name: field.shown(before[field.name]) if field.name in before else field.initial
             for field in self.fields
         }
-        return self._page(request, before, version, Form(values | which))
+        return self._page(request, before, version, Form(values | self._initials(request, before) | which))
+
+    def _initials(self, request: PageRequest, before: Json) -> dict[str, str]:
+        """What stands in fields when the form is opened, where no declaration can say it."""
+        del request, before
+        return {}
 
     async def act(self, request: PageRequest) -> Answer:
         """Show what would change, or change it."""
@@ -161,10 +181,14 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
                 raise NotFound from None
             now, version = await self._read(request)
             theirs = self._theirs(request, now) if refused.error.code == "version_conflict" else ()
-            return self._page(request, now, version, form_of(request, refused), theirs=theirs, status=refused.status)
-        return self._confirmation(request, before, after)
+            form = self._refused(request, refused)
+            return self._page(request, now, version, form, theirs=theirs, status=refused.status)
+        return await self._confirmation(request, before, after)
 
-    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+    def _refused(self, request: PageRequest, refused: OperationRefused) -> Form:
+        return form_of(request, refused)
+
+    async def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
         what = self._button(request, before or after.value)
         impact = self._impact(request, after.value)
         facts: dict[str, Any] = {
@@ -199,9 +223,9 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
             back=self._address(self.back, request, before),
             form=form,
             version=version,
-            was=tuple((f"{WAS}{field}", _text(before.get(field))) for field in self.names if field in before),
+            was=tuple((f"{WAS}{field}", _text(before.get(field))) for field in self._read_back() if field in before),
             facts=tuple((name, _text(before.get(field))) for field, name in self.names.items() if field in before),
-            curl=self._curl(request, form, version),
+            curl=self._curl(request, form, version, before),
             **more,
         )
 
@@ -210,10 +234,11 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.verb} {thing.get(self.name) or noun}".strip()
 
     def _theirs(self, request: PageRequest, now: Json) -> tuple[Change, ...]:
+        posted = {name for name, _ in request.form}
         return tuple(
-            Change(name, request.typed(f"{WAS}{field}"), _text(now.get(field)))
+            Change(name, was, _text(now.get(field)))
             for field, name in self.names.items()
-            if request.typed(f"{WAS}{field}") != _text(now.get(field))
+            if f"{WAS}{field}" in posted and (was := restored(request.typed(f"{WAS}{field}"))) != _text(now.get(field))
         )
 
     async def _read(self, request: PageRequest) -> tuple[Json, str]:
@@ -251,8 +276,8 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         typed = dict(form)
         body: Json = {field: request.values[name] for field, name in self.from_path.items()}
         for field in self.fields:
-            given = typed.get(field.name, "").strip()
-            if given or field.kind == "check":
+            given = restored(typed.get(field.name, "")).strip()
+            if given or field.kind == "check" or field.is_empty_sent:
                 body[field.name] = field.value(given)
             elif field.is_empty_null:
                 body[field.name] = None
@@ -262,11 +287,12 @@ class Write(msgspec.Struct, frozen=True, kw_only=True):
         return pattern.format_map({**thing, **request.values})
 
     def _form_type(self) -> type[msgspec.Struct]:
-        ours = [VERSION, CONFIRM, ONCE, *(f"{WAS}{field}" for field in self.names)]
+        ours = [VERSION, CONFIRM, ONCE, *(f"{WAS}{field}" for field in self._read_back())]
         renamed = {f"f{number}": name for number, name in enumerate([*ours, *(field.name for field in self.fields)])}
         return msgspec.defstruct("WriteForm", [(name, str, "") for name in renamed], rename=renamed)
 
-    def _curl(self, request: PageRequest, form: Form, version: str) -> str:
+    def _curl(self, request: PageRequest, form: Form, version: str, before: Json) -> str:
+        del before
         declared = request.operations.declared(self.operation)
         body = self._body(request, tuple(form.values.items()))
         for field in self.fields:
@@ -284,10 +310,15 @@ def _pair(line: str) -> tuple[str, object]:
         return name.strip(), value.strip()
 
 
+def _whole(typed: str) -> int | str:
+    return int(typed) if typed.isascii() and typed.isdecimal() and len(typed) < 19 else typed
+
+
 def _typed(value: object) -> str:
-    """A value as :func:`_pair` reads it back."""
+    """A value as :func:`_pair` reads it back; a text of several lines is JSON, since each line is a pair."""
     as_json = msgspec.json.encode(value).decode()
-    return value if isinstance(value, str) and _pair(f"={value}") == ("", value) else as_json
+    is_plain = isinstance(value, str) and len(value.splitlines()) < 2 and _pair(f"={value}") == ("", value)
+    return str(value) if is_plain else as_json
 
 
 def _text(value: object) -> str:

@@ -1,7 +1,7 @@
 """Draws stacked bars and lines as SVG paths, one per series, at most 120 buckets. Pure.
 
 No style attributes: a series has a class, by which the style sheet gives it colour and pattern. What is drawn is also
-in the page's table: both are made from the same numbers.
+in the page's table: both are made from the same numbers. How high a number stands says :mod:`web.parts.axis`.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,12 @@ from typing import Literal
 
 import msgspec
 
+from web.parts.axis import Axis, Linear, axis_of
+
 BUCKETS_MAX = 120
 SERIES_MAX = 6
 WIDTH, HEIGHT = 960, 240
 LEFT, BOTTOM, TOP = 64, 24, 8
-TICKS = 4
 
 
 class Series(msgspec.Struct, frozen=True):
@@ -38,13 +39,17 @@ class Event(msgspec.Struct, frozen=True):
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart's values. ``labels``: a name per bucket. A level and an event stand in words beside it, too."""
+    """A chart's values. ``labels``: a name per bucket. A level and an event stand in words beside it, too.
+
+    ``scale``: lines of numbers that differ by powers of ten are told apart on a logarithmic axis alone.
+    """
 
     title: str
     unit: str
     labels: tuple[str, ...]
     series: tuple[Series, ...]
     kind: Literal["bars", "lines"] = "bars"
+    scale: Literal["linear", "log"] = "linear"
     levels: tuple[Level, ...] = ()
     events: tuple[Event, ...] = ()
 
@@ -84,12 +89,13 @@ def draw(chart: Chart) -> Drawing:
     count = len(chart.labels)
     assert count <= BUCKETS_MAX, "a chart has at most 120 buckets; this is a bug"
     assert len(chart.series) <= SERIES_MAX, "a chart has at most 6 series; this is a bug"
-    top = _round_up(_largest(chart))
+    assert chart.kind == "lines" or chart.scale == "linear", "stacked bars have a linear axis; this is a bug"
+    axis = axis_of(_drawn(chart)) if chart.scale == "log" else Linear(_round_up(_largest(chart)))
     step = (WIDTH - LEFT) / max(1, count)
-    paths = _bars(chart, top, step) if chart.kind == "bars" else _lines(chart, top, step)
+    paths = _bars(chart, axis, step) if chart.kind == "bars" else _lines(chart, axis, step)
     every = max(1, -(-count // 8))
     across = tuple(Tick(round(LEFT + step * (at + 0.5), 1), chart.labels[at]) for at in range(0, count, every))
-    up = tuple(Tick(round(_y(top * part / TICKS, top), 1), f"{top * part / TICKS:g}") for part in range(TICKS + 1))
+    up = tuple(Tick(round(_at(share), 1), text) for share, text in axis.ticks())
     baseline = float(HEIGHT - BOTTOM)
     return Drawing(
         width=WIDTH,
@@ -99,7 +105,7 @@ def draw(chart: Chart) -> Drawing:
         paths=tuple(paths),
         across=across,
         up=up,
-        levels=tuple(Tick(round(_y(level.value, top), 1), level.name) for level in chart.levels),
+        levels=tuple(Tick(round(_y(level.value, axis), 1), level.name) for level in chart.levels),
         events=tuple(Tick(round(LEFT + step * (event.bucket + 0.5), 1), event.name) for event in chart.events),
     )
 
@@ -120,11 +126,21 @@ def _round_up(value: float) -> float:
     return next(power * factor for factor in (1, 1.6, 2, 3, 4, 6, 8, 10, 20, 40, 100) if power * factor >= value)
 
 
-def _y(value: float, top: float) -> float:
-    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * value / top
+def _drawn(chart: Chart) -> list[float]:
+    """Every number that is drawn, and every level."""
+    numbers = (value for series in chart.series for value in series.values if value is not None)
+    return [*numbers, *(level.value for level in chart.levels)]
 
 
-def _bars(chart: Chart, top: float, step: float) -> Sequence[Path]:
+def _at(share: float) -> float:
+    return HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share
+
+
+def _y(value: float, axis: Axis) -> float:
+    return _at(axis.share(value))
+
+
+def _bars(chart: Chart, axis: Axis, step: float) -> Sequence[Path]:
     below = [0.0] * len(chart.labels)
     gap = min(2.0, step * 0.15)
     paths = []
@@ -132,14 +148,14 @@ def _bars(chart: Chart, top: float, step: float) -> Sequence[Path]:
         d = []
         for at, value in enumerate(series.values):
             if value:
-                base, tip = _y(below[at], top), _y(below[at] + value, top)
+                base, tip = _y(below[at], axis), _y(below[at] + value, axis)
                 d.append(f"M{LEFT + step * at + gap / 2:.1f} {base:.1f}V{tip:.1f}h{step - gap:.1f}V{base:.1f}z")
                 below[at] += value
         paths.append(Path(series.name, number, "".join(d), _values(series)))
     return paths
 
 
-def _lines(chart: Chart, top: float, step: float) -> Sequence[Path]:
+def _lines(chart: Chart, axis: Axis, step: float) -> Sequence[Path]:
     paths = []
     for number, series in enumerate(chart.series, 1):
         d, is_open = [], False
@@ -148,7 +164,7 @@ def _lines(chart: Chart, top: float, step: float) -> Sequence[Path]:
             if value is None:
                 is_open = False
                 continue
-            d.append(f"{'L' if is_open else 'M'}{LEFT + step * (at + 0.5):.1f} {_y(value, top):.1f}")
+            d.append(f"{'L' if is_open else 'M'}{LEFT + step * (at + 0.5):.1f} {_y(value, axis):.1f}")
             if not is_open and after is None:
                 # A number between two that are unknown is no line yet: it is drawn as a dash.
                 d.append("m-2 0h4")

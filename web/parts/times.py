@@ -22,6 +22,11 @@ def moment(value: datetime, zone: str = "UTC") -> str:
     return f"{value.astimezone(zone_of(zone)):%Y-%m-%d %H:%M %Z}"
 
 
+def second(value: datetime, zone: str = "UTC") -> str:
+    """``2026-11-28 09:15:07 CET``."""
+    return f"{value.astimezone(zone_of(zone)):%Y-%m-%d %H:%M:%S %Z}"
+
+
 def iso(value: datetime) -> str:
     """For programs, and for who looks closer: UTC to the second."""
     return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,5 +1,6 @@
 """Holds the form that tries a model, which stands on the model's page and on that of the trial call itself."""
 
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,6 +16,8 @@ from web.route import BUILDERS
 
 Act = Literal["cost", "call"]
 TEXT_NAMES = tuple(f"text{number}" for number in range(1, TEXTS_MAX + 1))
+# Where the form goes whose key says the account.
+TRY_BY_KEY = "/me/try"
 USE_WORDS = {"commercial": "commercial use", "non_commercial": "non-commercial use", "research": "research use"}
 
 
@@ -37,6 +40,8 @@ class TrialForm(msgspec.Struct, frozen=True, kw_only=True):
 class TrialFields(msgspec.Struct, frozen=True, kw_only=True):
     """The form: where it is sent, keys and narrower widths to choose from as pairs of value and words.
 
+    ``key_groups``: the same keys under the names of their accounts, where the reader has several.
+
     ``once`` stays the same for as long as the form is in front of its reader, whatever is typed and however often it
     is sent: what was charged under it is not charged again.
     """
@@ -44,26 +49,37 @@ class TrialFields(msgspec.Struct, frozen=True, kw_only=True):
     action: str
     model_id: str
     keys: tuple[tuple[str, str], ...]
+    key_groups: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = ()
     widths: tuple[tuple[str, str], ...]
     form: Form
     once: str
 
 
 class TrialBlock(msgspec.Struct, frozen=True, kw_only=True):
-    """`Try it` on a model's page: a form, or links to one for each account, or why there is neither.
+    """`Try it` on a model's page: a form, or where a key is made for it, or why there is neither.
 
-    ``notice`` is what to know before; ``accounts`` are pairs of an address and a name; ``sign_in_href``: nobody reads.
+    ``notice`` is what to know before; ``no_key``: address and name of each account, none of which has a key that works;
+    ``sign_in_href``: nobody reads.
     """
 
     notice: str = ""
     fields: TrialFields | None = None
-    accounts: tuple[tuple[str, str], ...] = ()
-    no_key_href: str = ""
+    no_key: tuple[tuple[str, str], ...] = ()
     sign_in_href: str = ""
 
 
-def trial_fields(action: str, model: Model, keys: tuple[UsableKey, ...], form: Form, once: str = "") -> TrialFields:
-    """The form for a model by one of an account's keys; a width of about a quarter is chosen beforehand."""
+def trial_fields(
+    action: str,
+    model: Model,
+    keys: tuple[UsableKey, ...],
+    form: Form,
+    once: str = "",
+    accounts: Mapping[AccountId, str] | None = None,
+) -> TrialFields:
+    """The form for a model by one of these keys; a width of about a quarter is chosen beforehand.
+
+    ``accounts``: the names of several, under which their keys stand.
+    """
     widths = sorted((width for width in model.trained_dimensions if width < model.dimensions), reverse=True)
     options = [(str(width), f"{width:,} numbers") for width in widths]
     if "width" not in form.values and widths:
@@ -72,11 +88,20 @@ def trial_fields(action: str, model: Model, keys: tuple[UsableKey, ...], form: F
     return TrialFields(
         action=action,
         model_id=model.id,
-        keys=tuple((wire(KeyId, key.id), key_words(key)) for key in keys),
+        keys=_options(keys),
+        key_groups=tuple(
+            (name, found)
+            for account_id, name in (accounts or {}).items()
+            if (found := _options(key for key in keys if key.account_id == account_id))
+        ),
         widths=(*options, ("", "none")) if options else (),
         form=form,
         once=once or str(new_id()),
     )
+
+
+def _options(keys: Iterable[UsableKey]) -> tuple[tuple[str, str], ...]:
+    return tuple((wire(KeyId, key.id), key_words(key)) for key in keys)
 
 
 def key_words(key: UsableKey) -> str:
@@ -93,16 +118,16 @@ async def trial_block(request: PageRequest, model: Model, *, is_cold: bool) -> T
     notice = "No endpoint of it is in service now, so a call would be refused." if is_cold else ""
     if not builders:
         return TrialBlock(notice=notice, sign_in_href=request.page_or(f"/sign-in?next=/models/{model.id}", ""))
-    base = {one.account_id: f"/accounts/{wire(AccountId, one.account_id)}" for one in builders}
-    if len(builders) > 1:
-        links = ((f"{base[one.account_id]}/try?model={model.id}", one.account_name) for one in builders)
-        return TrialBlock(notice=notice, accounts=tuple(links))
-    [only] = base
+    names = {one.account_id: one.account_name for one in builders}
     async with request.context.reads.db.transaction() as connection:
-        keys = await read_usable_keys(connection, only)
+        keys = await read_usable_keys(connection, *names)
     if not keys:
-        return TrialBlock(notice=notice, no_key_href=f"{base[only]}/keys/new")
-    return TrialBlock(notice=notice, fields=trial_fields(f"{base[only]}/try", model, keys, Form()))
+        links = ((f"/accounts/{wire(AccountId, one)}/keys/new", name) for one, name in names.items())
+        return TrialBlock(notice=notice, no_key=tuple(links))
+    if len(names) > 1:
+        return TrialBlock(notice=notice, fields=trial_fields(TRY_BY_KEY, model, keys, Form(), accounts=names))
+    action = f"/accounts/{wire(AccountId, builders[0].account_id)}/try"
+    return TrialBlock(notice=notice, fields=trial_fields(action, model, keys, Form()))
 
 
 def _closed(request: PageRequest, model: Model, *, has_role: bool) -> str:

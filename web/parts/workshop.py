@@ -82,6 +82,15 @@ async def show(request: PageRequest) -> Workshop:
             levels=(Level("threshold", 130.0),),
             events=(Event("quarantined", 12),),
         ),
+        Chart(
+            title="Small drift",
+            unit="1 - cosine, on a logarithmic axis",
+            labels=DAYS,
+            series=(Series("near", (2e-6,) * 30), Series("nearer", (0.0, *(1e-6,) * 29))),
+            kind="lines",
+            scale="log",
+            levels=(Level("allowed", 0.002),),
+        ),
         Chart(title="Nothing yet", unit="USD", labels=DAYS, series=(Series("none", (0,) * 30),)),
     )
     return Workshop(title="Parts", crumbs=(Crumb("Workshop"), Crumb("Parts")), charts=charts)

@@ -10,6 +10,7 @@ from router.catalogue.values import CatalogueRow
 from store.ids import ModelId
 from web.answers import Crumb, Page
 from web.faults import InvalidInput, PageFault
+from web.fields import shown
 from web.parts.tables import Column, address
 from web.public.models import listing_of
 from web.public.scatter import Dot, Scatter, scatter
@@ -87,8 +88,7 @@ def _rows(request: PageRequest, query: CompareQuery, known: dict[ModelId, Catalo
         if model is None:
             nearest = catalog.nearest(name)
             remedy = f"Did you mean {' or '.join(nearest)}?" if nearest else "Choose one from the list of models."
-            raise PageFault(
-                404, "model_not_found", "There is no such model in the catalogue.", param="m", remedy=remedy
-            )
+            sentence = f"There is no model {shown(name)} in the catalogue."
+            raise PageFault(404, "model_not_found", sentence, param="m", remedy=remedy)
         found[model.id] = known[model.id]
     return list(found.values())

@@ -9,9 +9,9 @@ from web.public.documentation.articles import ARTICLES
 from web.public.documentation.reference import operations
 from web.request import PageRequest
 
-PUBLIC = ("/models", "/pricing", "/docs", "/docs/errors", "/docs/api")
+PUBLIC = ("/models", "/compare", "/status", "/pricing", "/docs", "/docs/errors", "/docs/api")
 # Pages of persons answer nobody; here so that nobody tries.
-NOT_FOR_ROBOTS = ("/accounts/", "/device", "/finance", "/invitations/", "/me", "/ops", "/sign-in")
+NOT_FOR_ROBOTS = ("/accounts/", "/device", "/finance", "/invitations/", "/me", "/ops", "/sign-in", "/unsubscribe/")
 FOR_A_WHILE = "public, max-age=300"
 
 
@@ -47,12 +47,18 @@ async def show_llms(request: PageRequest) -> File:
         "## Documentation",
         "",
         *(f"- [{one.title}]({base}/docs/{one.slug}): {one.about}" for one in ARTICLES),
-        f"- [Errors]({base}/docs/errors): every code, and whether the same call can pass again",
+        f"- [Errors]({base}/docs/errors): Every code, and whether the same call can pass again.",
+        f"- [API reference]({base}/docs/api): Every operation.",
+        f"- [Pricing]({base}/pricing): All list prices.",
+        f"- [Status]({base}/status.json): How each model serves now, as JSON.",
+        f"- [Catalogue as JSON]({base}/models.json) and [as CSV]({base}/models.csv), with filters in the address.",
         "",
         "## Models",
         "",
+        "Each as Markdown: prices, endpoints, license with its claims, programs. The same without `.md` is the page.",
+        "",
         *(
-            f"- [{model.id}]({base}/models/{quote(model.id)}): {model.status.value.replace('_', ' ')}, "
+            f"- [{model.id}]({base}/models/{quote(model.id)}.md): {model.status.value.replace('_', ' ')}, "
             f"{model.dimensions} dimensions, {model.max_input_tokens} tokens"
             for model in request.context.reads.catalog.all()
         ),

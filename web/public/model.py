@@ -19,7 +19,9 @@ from router.statistics.snapshot import StatisticsSnapshot
 from store.ids import AccountId, ModelId, wire
 from web.answers import Answer, Crumb, Page, Redirect
 from web.faults import InvalidInput, PageFault
+from web.fields import shown
 from web.parts.tables import Column, address
+from web.parts.times import second
 from web.parts.trial import TrialBlock, trial_block
 from web.public.linked_data import LinkedData, linked_data
 from web.public.model_blocks import Block, Fact, Question, figures, month, questions, specifications, texts
@@ -109,6 +111,7 @@ class ModelPage(Page, frozen=True, kw_only=True):
     compare_href: str
     changes: tuple[ModelChange, ...]
     takes_votes: bool
+    is_retired: bool
     voters: tuple[VoteAccount, ...]
     linked_data: LinkedData
     trial: TrialBlock
@@ -146,7 +149,7 @@ def find(request: PageRequest) -> Model:
 def _unknown(request: PageRequest, name: str) -> PageFault:
     nearest = request.context.reads.catalog.nearest(name)
     remedy = f"Did you mean {' or '.join(nearest)}?" if nearest else "The list of models has those that there are."
-    return PageFault(404, "model_not_found", "There is no such model in the catalogue.", remedy=remedy)
+    return PageFault(404, "model_not_found", f"There is no model {shown(name)} in the catalogue.", remedy=remedy)
 
 
 async def page_of(
@@ -200,6 +203,7 @@ async def page_of(
         compare_href=_compare_href(model, related),
         changes=tuple(changes),
         takes_votes=model.status is Status.COMING_SOON,
+        is_retired=model.status is Status.RETIRED,
         voters=_voters(readers, members),
         linked_data=linked_data(model, row, verdict, request.context.origins.public),
         trial=await trial_block(request, model, is_cold=row.status is Standing.COLD),
@@ -219,7 +223,7 @@ def _figures_note(statistics: StatisticsSnapshot | None, request: PageRequest) -
     if statistics is None or statistics.state.as_of is None:
         return "No figures are known yet."
     late = ", which is late" if statistics.state.is_late(request.exchange.now) else ""
-    return f"Figures as of {statistics.state.as_of:%Y-%m-%d %H:%M:%S} UTC{late}."
+    return f"Figures as of {second(statistics.state.as_of, request.viewer.zone)}{late}."
 
 
 def _costs(model: Model, row: CatalogueRow, query: ModelQuery) -> Costs:

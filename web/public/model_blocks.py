@@ -117,6 +117,10 @@ def specifications(model: Model) -> tuple[Fact, ...]:
 
 def _specifications(model: Model) -> Iterable[Fact]:
     yield Fact("Task", model.task, sources=sources_of(model, "task"))
+    if model.published_on:
+        yield Fact("Published", month(model.published_on), sources=sources_of(model, "published_on"))
+    if model.updated_on:
+        yield Fact("Updated", month(model.updated_on), sources=sources_of(model, "updated_on"))
     if model.architecture:
         yield Fact("Architecture", model.architecture, sources=sources_of(model, "architecture"))
     if model.parameters:
@@ -125,11 +129,13 @@ def _specifications(model: Model) -> Iterable[Fact]:
     widths = sorted(width for width in model.trained_dimensions if width < model.dimensions)
     shortens = f"shortens to {', '.join(map(str, widths))}" if widths else ""
     others = "and no others" if widths and model.only_trained_dimensions else ""
-    yield Fact("Dimensions", f"{model.dimensions:,}", " ".join(filter(None, (shortens, others))))
+    stated = (*sources_of(model, "dimensions"), *sources_of(model, "trained_dimensions"))
+    yield Fact("Dimensions", f"{model.dimensions:,}", " ".join(filter(None, (shortens, others))), stated)
     yield _input(model)
-    yield Fact("Pooling", _words(model.pooling))
-    yield Fact("Length of vectors", "1" if model.normalized else "any: they are not normalized")
-    yield Fact("Numbers", _words(model.numerics))
+    yield Fact("Pooling", _words(model.pooling), sources=sources_of(model, "pooling"))
+    length = "1" if model.normalized else "any: they are not normalized"
+    yield Fact("Length of vectors", length, sources=sources_of(model, "normalized"))
+    yield Fact("Numbers", _words(model.numerics), sources=sources_of(model, "numerics"))
     if model.languages:
         said = [f"{one.value} ({one.source})" for one in model.statements if one.fact == "languages" and one.value]
         yield Fact("Languages", "; ".join(said) or model.languages, sources=sources_of(model, "languages"))
@@ -137,7 +143,8 @@ def _specifications(model: Model) -> Iterable[Fact]:
         known = ", ".join(model.programming_languages)
         yield Fact("Programming languages", known, sources=sources_of(model, "programming_languages"))
     if model.tokenizer:
-        yield Fact("Tokenizer", model.tokenizer, f"{model.vocabulary_size:,} ids", is_code=True)
+        stated = sources_of(model, "tokenizer")
+        yield Fact("Tokenizer", model.tokenizer, f"{model.vocabulary_size:,} ids", stated, is_code=True)
     if model.revision:
         yield Fact("Revision", model.revision, sources=sources_of(model, "revision"), is_code=True)
 
@@ -192,6 +199,8 @@ def questions(model: Model, row: CatalogueRow, verdict: Verdict) -> tuple[Questi
 
 def _size_and_speed(model: Model, row: CatalogueRow) -> str:
     size = f"{model.parameters:,} parameters." if model.parameters else "Its size is not known."
+    if not row.providers:
+        return f"{size} How fast it is here is not known: nobody serves it here at the moment."
     if row.figures.p50_ms is None:
         return f"{size} How fast it is here is not known: too few calls were measured."
     return f"{size} Half of the calls of the last day took at most {row.figures.p50_ms:.0f} ms."

@@ -80,7 +80,9 @@ def _line(endpoint: Endpoint, statistics: StatisticsSnapshot | None) -> Endpoint
 def _retention(days: int | None) -> str:
     if days is None:
         return "not stated"
-    return f"{days} days" if days else "nothing is kept"
+    if not days:
+        return "nothing is kept"
+    return "1 day" if days == 1 else f"{days:,} days"
 
 
 def _limits(endpoint: Endpoint) -> str:

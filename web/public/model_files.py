@@ -12,7 +12,7 @@ from router.catalogue.memory import Listing
 from router.catalogue.values import CatalogueRow
 from router.registry.model_changes import ChangeKind, ModelChange, list_model_changes
 from web.answers import File
-from web.public.models import ModelsQuery, listing_of, rows_for
+from web.public.models import ModelsQuery, listing_of, rows_for, search_of
 from web.request import PageRequest
 
 ATOM = "http://www.w3.org/2005/Atom"
@@ -58,18 +58,21 @@ async def show_csv(request: PageRequest) -> File:
 
 
 async def show_atom(request: PageRequest) -> File:
-    """Launches, prices and retirements of all models, the newest first."""
+    """Launches, prices and retirements of the models that the address asks for, the newest first."""
     base = request.context.origins.public
+    rows, listing = await _rows(request)
+    some = None if len(rows) == len(listing.rows) else {row.id for row in rows}
+    search = search_of(request)
     async with request.context.reads.db.transaction() as connection:
-        changes = await list_model_changes(connection, kinds=FED)
+        changes = await list_model_changes(connection, models=some, kinds=FED)
     now = request.exchange.now
     seen = [change for change in changes if change.at <= now]
     feed = ET.Element("feed", xmlns=ATOM)
     _text(feed, "title", "Changes of models")
-    _text(feed, "id", f"{base}/models.atom")
+    _text(feed, "id", f"{base}/models.atom{search}")
     _text(feed, "updated", _iso(seen[0].at if seen else now))
-    ET.SubElement(feed, "link", rel="self", href=f"{base}/models.atom")
-    ET.SubElement(feed, "link", rel="alternate", href=f"{base}/models")
+    ET.SubElement(feed, "link", rel="self", href=f"{base}/models.atom{search}")
+    ET.SubElement(feed, "link", rel="alternate", href=f"{base}/models{search}")
     ET.SubElement(ET.SubElement(feed, "author"), "name").text = "gigarouter"
     for change in changes:
         _entry(feed, change, base)
@@ -117,7 +120,7 @@ def facts_of(row: CatalogueRow) -> dict[str, Any]:
         "status": row.status.value,
         "summary": row.summary,
         "usd_per_mtok": _usd(row.price_nano),
-        "batch_usd_per_mtok": _usd(row.batch_nano),
+        "batch_usd_per_mtok": _usd(row.paid_batch_nano),
         "estimated_usd_per_mtok": None if estimate is None else to_usd(estimate.nano_per_mtok),
         "estimate_source": estimate and estimate.source,
         "dimensions": row.dimensions,

@@ -4,11 +4,16 @@ JSON is the answer of ``GET /v1/models/{id}``, byte for byte; Markdown has the p
 """
 
 from collections.abc import Iterable
+from datetime import UTC
 
 import msgspec
 
 from billing.money import to_usd
+from catalog.values import Model
+from catalog.verdict import Verdict
+from router.registry.model_changes import ModelChange
 from web.answers import File
+from web.parts.numbers import percent
 from web.public.model import ModelPage, ModelQuery, find, page_of
 from web.public.model_blocks import Fact, Source
 from web.request import PageRequest
@@ -40,28 +45,17 @@ def _lines(page: ModelPage) -> Iterable[str]:
     yield f"{model.summary}\n"
     yield from _facts("Figures", page.figures)
     yield from _facts("Specifications", page.specifications)
-    yield "## License\n"
-    if verdict.conflict:
-        yield "Sources disagree.\n"
-    for claim in verdict.claims:
-        yield f"- {claim.license}: {claim.source}, {claim.claimed_on.isoformat()}, <{claim.evidence}>"
-    yield f"\nWhat holds: {verdict.license}. {verdict.disagreement}\n"
-    for use in (*verdict.uses, verdict.charging, verdict.weights):
-        yield f"- {use.what}: {'yes' if use.allowed else 'no'}. {' '.join(use.reasons)} {use.lifted_by}".rstrip()
-    yield ""
-    if page.endpoints:
-        yield "## Endpoints\n"
-        for one in page.endpoints:
-            price = "not set" if page.row.price_nano is None else f"${to_usd(page.row.price_nano)} per 1M tokens"
-            yield f"- {one.provider} ({one.standing.value}): {one.regions or 'region not stated'}, {price}"
-        yield f"\n{page.figures_note}\n"
+    yield from _license(verdict)
+    yield from _endpoints(page)
     yield "## Call it\n"
     for snippet in page.snippets:
         yield f"### {snippet.name}\n\n```{snippet.language}\n{snippet.code}\n```\n"
     yield "## Vector identity\n"
-    yield f"Space `{model.space}`, {model.dimensions} dimensions.\n"
-    for kind, prompt in page.prompts:
-        yield f"Prompt of {kind}, as JSON: `{msgspec.json.encode(prompt).decode()}`\n"
+    yield from _identity(page)
+    if page.prices:
+        yield "## Price history\n"
+        yield from _changes(page.prices)
+    yield from _benchmarks(model)
     for block in page.texts:
         yield f"## {block.title}\n"
         for text in block.paragraphs:
@@ -74,12 +68,97 @@ def _lines(page: ModelPage) -> Iterable[str]:
     if page.related:
         yield "## Related\n"
         yield from (f"- {one.id}: {one.reason}" for one in page.related)
+        yield ""
+    if page.changes:
+        yield "## Changes of this entry\n"
+        yield from _changes(page.changes)
+    if page.takes_votes:
+        yield "## Not yet live\n"
+        votes = "1 account wants" if page.row.votes == 1 else f"{page.row.votes:,} accounts want"
+        yield f"{votes} this model. `POST /v1/models/{model.id}/vote` with a key votes for it.\n"
+
+
+def _license(verdict: Verdict) -> Iterable[str]:
+    yield "## License\n"
+    if verdict.conflict:
+        yield "Sources disagree.\n"
+    for claim in verdict.claims:
+        yield f"- {claim.license}: {claim.source}, {claim.claimed_on.isoformat()}, <{claim.evidence}>"
+    yield f"\nWhat holds: {verdict.license}. {verdict.disagreement}\n"
+    for use in (*verdict.uses, verdict.charging, verdict.weights):
+        answer = ("yes, with attribution" if use.attribution else "yes") if use.allowed else "no"
+        yield f"- {use.what}: {answer}. {' '.join(use.reasons)} {use.lifted_by}".rstrip()
+    yield ""
+
+
+def _benchmarks(model: Model) -> Iterable[str]:
+    if model.benchmarks:
+        yield "## Benchmarks\n"
+        for score in model.benchmarks:
+            said = Source(score.source, score.evidence, score.stated_on)
+            revision = f"revision {score.revision}" if score.revision else "revision not stated"
+            measured = f"measured by {score.measured_by}, {revision}; {_source(said)}"
+            yield f"- {score.name}: {score.value} ({score.unit}), {measured}"
+        yield ""
+
+
+def _endpoints(page: ModelPage) -> Iterable[str]:
+    if not page.endpoints:
+        return
+    yield "## Endpoints\n"
+    list_price, batch = _price(page.row.price_nano), _price(page.row.paid_batch_nano)
+    for one in page.endpoints:
+        available = " and ".join(
+            f"{'too few calls' if share is None else percent(share)} in {span}"
+            for share, span in ((one.availability_24h, "24 h"), (one.availability_30d, "30 d"))
+        )
+        latencies = ", ".join(
+            f"{size.size} too few calls"
+            if size.p50_ms is None
+            else f"{size.size} {size.p50_ms:.0f} / {size.p95_ms:.0f}"
+            for size in one.latencies
+        )
+        yield (
+            f"- {one.provider} ({one.standing.value}{', ' + one.state if one.state else ''}): "
+            f"{one.regions or 'region not stated'}; {list_price}, in the batch lane {batch}; "
+            f"p50 / p95 in ms: {latencies}; available {available}; inputs: {one.retention}, {one.data_use}; "
+            f"largest call: {one.limits or 'not stated'}; "
+            f"check of its space: {one.check or 'not checked yet'}"
+        )
+    yield f"\n{page.figures_note}\n"
+
+
+def _price(nano: int | None) -> str:
+    return "not set" if nano is None else f"${to_usd(nano)} per 1M tokens"
+
+
+def _identity(page: ModelPage) -> Iterable[str]:
+    model = page.model
+    yield f"- Space: `{model.space}`"
+    yield f"- Dimensions: {model.dimensions}"
+    if page.row.widths:
+        yield f"- Trained widths: {', '.join(map(str, page.row.widths))}"
+    yield f"- Normalized: {'yes, length 1' if model.normalized else 'no'}"
+    yield f"- Pooling: {model.pooling}"
+    for name, value in (("Tokenizer", model.tokenizer), ("Revision", model.revision)):
+        if value:
+            yield f"- {name}: `{value}`"
+    yield f"- Same space as: {', '.join(page.same_space) or 'no other model here'}\n"
+    for kind, prompt in page.prompts:
+        yield f"Prompt of {kind}, as JSON: `{msgspec.json.encode(prompt).decode()}`\n"
+    if page.prompts and "document" in model.prompts and not model.prompts["document"]:
+        yield "Nothing stands before documents.\n"
+
+
+def _changes(changes: Iterable[ModelChange]) -> Iterable[str]:
+    yield from (f"- {one.at.astimezone(UTC):%Y-%m-%d %H:%M} UTC: {one.sentence}" for one in changes)
+    yield ""
 
 
 def _facts(title: str, facts: Iterable[Fact]) -> Iterable[str]:
     yield f"## {title}\n"
     for fact in facts:
-        said = "; ".join(filter(None, (fact.note, *map(_source, fact.sources))))
+        said = "; ".join(filter(None, (fact.note.removesuffix("."), *map(_source, fact.sources))))
         yield f"- {fact.name}: {fact.value}" + (f" ({said})" if said else "")
     yield ""
 

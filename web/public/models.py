@@ -12,17 +12,17 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from catalog.permit import decide
 from catalog.verdict import Chip
 from router.catalogue.filters import STANDINGS, CatalogueFilter, in_order, matching
 from router.catalogue.memory import Listing
-from router.catalogue.readers import read_accounts
+from router.catalogue.readers import read_unlike_keys
 from router.catalogue.values import CatalogueRow
-from router.usable_models import is_sold
+from router.usable_models import is_usable
 from store.ids import ModelId
 from web.answers import Crumb, Page
 from web.parts.tables import Column, Sorting, sorting
 from web.request import PageRequest
+from web.route import BUILDERS
 
 HEAD = (
     Column("Model", key="model"),
@@ -114,8 +114,8 @@ async def show(request: PageRequest) -> ModelsPage:
         providers=_present(name for row in listing.rows for name in row.providers),
         regions=_present(name for row in listing.rows for name in row.regions),
         is_filtered=bool(order.query),
-        has_accounts=bool(request.viewer.memberships),
-        twins=tuple((name, f"/models.{name}{_search(request)}") for name in ("json", "csv")),
+        has_accounts=any(one.role in BUILDERS for one in request.viewer.memberships),
+        twins=tuple((name, f"/models.{name}{search_of(request)}") for name in ("json", "csv", "atom")),
         made_at=listing.made_at,
         figures_as_of=listing.figures_as_of,
         are_figures_late=listing.are_figures_late,
@@ -146,18 +146,15 @@ async def rows_for(request: PageRequest, query: ModelsQuery, listing: Listing) -
 
 
 async def _callable(request: PageRequest) -> frozenset[ModelId]:
-    """The models that are sold now and that the license lets a key of the reader call."""
+    """The models that a call by a key of the reader would be served with, as ``/v1/models`` says it of each key."""
     context, now = request.context.reads, request.exchange.now
-    accounts = [one.account_id for one in request.viewer.memberships]
+    accounts = [one.account_id for one in request.viewer.memberships if one.role in BUILDERS]
     async with context.db.transaction() as connection:
-        readers = await read_accounts(connection, None, accounts)
-    keys = {(key.use, key.accepted) for reader in readers for key in reader.keys}
+        ids = await read_unlike_keys(connection, accounts, now)
+    keys = [key for key in map(context.keys.get, ids) if key is not None and not key.paused]
     now_s = asyncio.get_running_loop().time()
     return frozenset(
-        model.id
-        for model in context.catalog.all()
-        if is_sold(model, context, now, now_s)
-        and any(decide(model, use, accepted, now).allowed for use, accepted in keys)
+        model.id for model in context.catalog.all() if any(is_usable(model, key, context, now, now_s) for key in keys)
     )
 
 
@@ -165,5 +162,6 @@ def _present(values: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(values)))
 
 
-def _search(request: PageRequest) -> str:
+def search_of(request: PageRequest) -> str:
+    """What the address asks for, as it stands in another one."""
     return f"?{urlencode(request.query)}" if request.query else ""

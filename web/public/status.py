@@ -12,7 +12,7 @@ import msgspec
 
 from catalog.values import Status
 from router.statistics.counts import CALLS_MIN
-from router.statistics.incidents import Incident
+from router.statistics.incidents import Incident, IncidentUpdate
 from router.statistics.status import DAYS, DayStatus, Level, ServiceStatus, SubjectStatus, read_status
 from store.ids import IncidentId, wire
 from web.answers import File, Page
@@ -59,7 +59,9 @@ class IncidentRow(msgspec.Struct, frozen=True):
     state: str
     began_at: datetime
     ended_at: datetime | None
-    updates: tuple[tuple[datetime, str, str], ...]
+    updated_at: datetime
+    # When, how it stood then, what was said, and when that was corrected, if it was.
+    updates: tuple[tuple[datetime, str, str, datetime | None], ...]
 
 
 class StatusPage(Page, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class StatusPage(Page, frozen=True, kw_only=True):
     shown: str
     days: tuple[DayStatus, ...]
     going_on: tuple[IncidentRow, ...]
+    planned: tuple[IncidentRow, ...]
     past: tuple[IncidentRow, ...]
     as_of: datetime | None
     is_late: bool
@@ -93,7 +96,8 @@ async def show(request: PageRequest) -> StatusPage:
     fields = request.query_as(StatusFields)
     status = await read(request)
     subject = next((one for one in status.models if one.name == fields.model), status.service)
-    rows = tuple(_incident(one) for one in status.incidents)
+    rows = tuple(map(incident_row, status.incidents))
+    is_open = [row for row in rows if row.ended_at is None]
     return StatusPage(
         title="Status",
         description="How the service and each model stand now, and stood in the last ninety days.",
@@ -102,7 +106,8 @@ async def show(request: PageRequest) -> StatusPage:
         models=tuple(map(_line, status.models)),
         shown=subject.name,
         days=tuple(reversed(subject.days)),
-        going_on=tuple(row for row in rows if row.ended_at is None),
+        going_on=tuple(row for row in is_open if row.began_at <= status.at),
+        planned=tuple(row for row in is_open if row.began_at > status.at),
         past=tuple(row for row in rows if row.ended_at is not None),
         as_of=status.as_of,
         is_late=status.is_late,
@@ -123,7 +128,7 @@ async def show_json(request: PageRequest) -> File:
         "calls_min": CALLS_MIN,
         "service": _json(status.service),
         "models": [_json(model) for model in status.models],
-        "incidents": [_incident(one) for one in status.incidents],
+        "incidents": [incident_row(one) for one in status.incidents],
     }
     return File(body=msgspec.json.encode(body), media="application/json", cache=PUBLIC)
 
@@ -145,13 +150,19 @@ async def show_atom(request: PageRequest) -> File:
 
 def _entry(incident: Incident, public: str) -> str:
     id_ = wire(IncidentId, incident.id)
-    said = "\n\n".join(f"{_instant(one.at)} {one.state.value}: {one.message}" for one in incident.updates)
+    touched = ", ".join(incident.models) or "the whole service"
+    said = "\n\n".join([f"{incident.impact.value}: {touched}", *map(_said, incident.updates)])
     return (
         f"<entry><title>{escape(printable(incident.title))}</title><id>{escape(public)}/status#{id_}</id>"
         f'<link href="{escape(public)}/status#{id_}"/><published>{_instant(incident.began_at)}</published>'
         f"<updated>{_instant(incident.updated_at)}</updated>"
         f'<category term="{incident.impact.value}"/><content type="text">{escape(printable(said))}</content></entry>'
     )
+
+
+def _said(one: IncidentUpdate) -> str:
+    corrected = "" if one.corrected_at is None else f" (corrected {_instant(one.corrected_at)})"
+    return f"{_instant(one.at)} {one.state.value}: {one.message}{corrected}"
 
 
 def printable(text: str) -> str:
@@ -191,7 +202,8 @@ def bars_of(subject: SubjectStatus) -> Bars:
     return Bars(tuple((WORDS[level], "".join(path)) for level, path in pieces.items()), label)
 
 
-def _incident(incident: Incident) -> IncidentRow:
+def incident_row(incident: Incident) -> IncidentRow:
+    """An incident as the page and ``status.json`` have it."""
     return IncidentRow(
         wire(IncidentId, incident.id),
         incident.title,
@@ -200,5 +212,6 @@ def _incident(incident: Incident) -> IncidentRow:
         incident.state.value,
         incident.began_at,
         incident.ended_at,
-        tuple((one.at, one.state.value, one.message) for one in incident.updates),
+        incident.updated_at,
+        tuple((one.at, one.state.value, one.message, one.corrected_at) for one in incident.updates),
     )

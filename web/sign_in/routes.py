@@ -1,10 +1,11 @@
 """Lists the pages of signing in and out."""
 
-from web.route import Route
+from web.route import FORM_BYTES_MAX, Route
 from web.sign_in import code, link, operator, out, outside, passkey, start
 
-# A form that was refused for want of a fresh sign-in comes along, encoded once more.
-CARRIED_BYTES_MAX = 256 * 1024
+# A form that was refused for want of a fresh sign-in comes along, encoded once more: of a plus
+# three characters become.
+CARRIED_BYTES_MAX = 4 * FORM_BYTES_MAX
 
 SIGN_IN: tuple[Route, ...] = (
     Route(path="/sign-in", show=start.show, act=start.act, body_bytes_max=CARRIED_BYTES_MAX),

@@ -46,6 +46,8 @@ from router.api.admin.proposals import operations as proposals
 from router.api.admin.provider_invoices import operations as provider_invoices
 from router.api.admin.provider_models import operations as provider_models
 from router.api.admin.providers import operations as providers
+from router.api.admin.queues import jobs
+from router.api.admin.queues import operations as queues
 from router.api.admin.receivables import operations as receivables
 from router.api.admin.recharges import operations as recharges
 from router.api.admin.reconciliations import operations as reconciliations
@@ -71,7 +73,7 @@ _nouns = (
     *(billing_profiles, sellers, exchange_rates, documents, document_requests),
     *(topups, recharges, refunds, disputes, reviews),
     *(reconciliations, differences, corrections, invoice_maps, provider_invoices, meter_mirrors),
-    *(mails, stopped_addresses, incidents),
+    *(mails, stopped_addresses, incidents, queues, jobs),
     *(manifest, litellm_import, requests, routes, usage, ledger, books, exports, audit),
 )
 

@@ -100,7 +100,7 @@ class MonthRequestedOut(Answer):
 class PreviewQuery(BaseModel):
     """A month's document of an account."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     account: AccountRef = Field(description="Whose usage.")
     period: Month = Field(description="The month, such as 2026-10; it must be over.")

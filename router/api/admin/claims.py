@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog import models
 from catalog.values import Claim, Model
 from router.admin.licenses import record_claim
-from router.api.admin.references import model_of
+from router.api.admin.references import model_id_of
 from router.api.admin.request import Read, Write
 from router.api.fields import ClaimIdText, ModelRef, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
@@ -58,7 +58,7 @@ async def list_(admin: Read, query: Annotated[ClaimQuery, Query()]) -> Page[Clai
     """All claims, or a model's, the oldest first."""
 
     async def ask(connection: AsyncConnection) -> list[ClaimOut]:
-        found = None if query.model is None else (await model_of(connection, query.model)).id
+        found = None if query.model is None else await model_id_of(connection, query.model)
         return query.cut(await _claims(connection, found), _key)
 
     return admin.page(query, await admin.read(ask), _key)
@@ -77,7 +77,7 @@ async def create(admin: Write, body: ClaimCreate) -> ClaimOut:
     async def command(work: UnitOfWork) -> ClaimOut:
         claim_id = await record_claim(
             work,
-            (await model_of(work.connection, body.model)).id,
+            await model_id_of(work.connection, body.model),
             license=body.license,
             source=body.source,
             evidence=body.evidence,

@@ -3,14 +3,13 @@
 from datetime import date
 from typing import Annotated, Any, ClassVar, Literal
 
-import msgspec
 from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing import periods
 from billing.close.checklist import CHECKLIST
-from billing.close.pack import Table, tables_of
+from billing.close.pack import NAMES, Papers, read_papers
 from billing.periods import LateEvent, Period, State
 from router.admin import close
 from router.api.admin.books import HeadOut
@@ -94,7 +93,7 @@ class PaperOut(Answer):
 
     month: MonthText
     final: bool = Field(description="The papers as they were when the month was closed; else a preview of now.")
-    faults: list[str] = Field(description="What does not add up to the ledger: nothing.")
+    faults: list[str] = Field(description="What of these tables does not add up to the ledger: nothing.")
     tables: dict[str, list[dict[str, Any]]]
     object: Literal["closing_papers"] = "closing_papers"
 
@@ -102,7 +101,7 @@ class PaperOut(Answer):
 class PaperQuery(BaseModel):
     """Which of the papers, in which format."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     table: str | None = Field(None, description="One of them, such as trial_balance; CSV has one at a time.")
     format: Literal["json", "csv"] | None = Field(None, description="json or csv; by default as Accept says.")
@@ -176,19 +175,18 @@ async def papers(admin: Read, month: MonthText, query: Annotated[PaperQuery, Que
     """Trial balance, revenue, margin, deferred revenue, receivables, late calls, chain: before the close a preview."""
     media = media_of(query.format, admin.accept)
 
-    async def ask(connection: AsyncConnection) -> tuple[bool, list[Table], list[str]]:
-        if (kept := await periods.read_pack(connection, month)) is not None:
-            return True, msgspec.convert(kept, list[Table]), []
-        return False, *await tables_of(connection, month)
+    wanted = NAMES if query.table is None else (query.table,)
 
-    final, tables, faults = await admin.read(ask)
-    chosen = [table for table in tables if query.table in (None, table.name)]
-    if not chosen:
-        raise InvalidRequest(f"The papers are {', '.join(table.name for table in tables)}.", param="table")
+    async def ask(connection: AsyncConnection) -> Papers:
+        return await read_papers(connection, month, wanted)
+
+    found = await admin.read(ask)
+    if not found.tables:
+        raise InvalidRequest(f"The papers are {', '.join(found.names)}.", param="table")
     if media == CSV:
-        return admin.respond(csv_text(chosen[0].columns, chosen[0].rows).encode(), CSV)
-    rows = {table.name: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in chosen}
-    answer = PaperOut(month=month, final=final, faults=faults, tables=rows)
+        return admin.respond(csv_text(found.tables[0].columns, found.tables[0].rows).encode(), CSV)
+    rows = {table.name: [dict(zip(table.columns, row, strict=True)) for row in table.rows] for table in found.tables}
+    answer = PaperOut(month=month, final=found.is_final, faults=list(found.faults), tables=rows)
     return admin.respond(answer.model_dump_json().encode(), JSON)
 
 

@@ -19,6 +19,7 @@ from router.changes.second_person import SecondPersonLimits
 from router.context import PlanningContext, RouterContext
 from router.errors import StoreUnavailable
 from router.explain.receipts import ReceiptBuffer
+from router.identity.people.set_up import FreeCredit
 from router.registry.encryption import CredentialCipher
 from router.registry.indexes import ProviderRecord
 from router.verification.prober import Quota
@@ -38,6 +39,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     written, None where no calls are served. ``stripe``: None where no payments are taken.
     ``held``: what calls in flight hold of an account's credit, None without Redis.
     ``second_person``: up to which amounts one operator acts alone. ``web_url``: where the pages are.
+    ``free_credit``: what somebody gets with their first account.
     """
 
     db: Database
@@ -52,6 +54,7 @@ class AdminContext(msgspec.Struct, frozen=True, kw_only=True):
     second_person: SecondPersonLimits = SecondPersonLimits()
     held: Callable[[AccountId], Awaitable[NanoUSD]] | None = None
     web_url: str = ""
+    free_credit: FreeCredit = FreeCredit()
 
 
 def admin_context(context: RouterContext) -> AdminContext:
@@ -86,4 +89,5 @@ def admin_context(context: RouterContext) -> AdminContext:
         receipts=context.receipts,
         stripe=context.stripe,
         second_person=context.second_person,
+        free_credit=context.free_credit,
     )

@@ -12,7 +12,7 @@ from billing.prices import list_prices
 from router.admin.price_impact import measure_cost
 from router.api.admin.check_reports import TestOut, run_test
 from router.api.admin.price_impacts import ImpactOut, cost_impact
-from router.api.admin.references import Lookups, model_of, provider_of
+from router.api.admin.references import Lookups, model_id_of, model_of, provider_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import EndpointIdText, Limit, ModelRef, ProviderIdText, ProviderRef, UsdNotNegative
 from router.api.forms import (
@@ -151,7 +151,7 @@ async def list_(admin: Read, query: Annotated[EndpointQuery, Query()]) -> Page[E
     """All endpoints, or those of a model, of a provider, in a state."""
 
     async def ask(connection: AsyncConnection) -> list[EndpointOut]:
-        model = None if query.model is None else (await model_of(connection, query.model)).id
+        model = None if query.model is None else await model_id_of(connection, query.model)
         provider = None if query.provider is None else (await provider_of(connection, query.provider)).id
         found = [
             view

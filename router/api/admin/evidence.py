@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog import evidence
 from catalog.evidence import Evidence, EvidenceState
 from router.admin.evidence import resolve_evidence
-from router.api.admin.references import model_of
+from router.api.admin.references import model_id_of
 from router.api.admin.request import Read, Write
 from router.api.fields import AccountIdText, EvidenceIdText, Instant, ModelRef, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
@@ -60,7 +60,7 @@ async def list_(admin: Read, query: Annotated[EvidenceQuery, Query()]) -> Page[E
     after = query.after_id(EvidenceId)
 
     async def ask(connection: AsyncConnection) -> list[EvidenceOut]:
-        model = None if query.model is None else (await model_of(connection, query.model)).id
+        model = None if query.model is None else await model_id_of(connection, query.model)
         found = await evidence.list_evidence(
             connection,
             model_id=model,

@@ -24,7 +24,7 @@ from billing.exports.requests import (
 )
 from billing.exports.storage import MANIFEST
 from router.admin.exports import cancel_export, request_export
-from router.api.admin.references import account_of, key_of, model_of, provider_of
+from router.api.admin.references import account_of, key_of, model_id_of, provider_of
 from router.api.admin.request import NO_STORE, Read, Write
 from router.api.fields import AccountRef, DayOrInstant, ExportIdText, Instant, KeyRef, ModelRef, ProviderRef
 from router.api.forms import Answer, Body, Page, PageQuery, Resource, answer_of
@@ -207,7 +207,7 @@ async def _filters(connection: AsyncConnection, body: ExportCreate) -> Filters:
     return Filters(
         account_id=None if body.account is None else (await account_of(connection, body.account)).id,
         key_id=None if body.key is None else (await key_of(connection, body.key)).id,
-        model_id=None if body.model is None else (await model_of(connection, body.model)).id,
+        model_id=None if body.model is None else await model_id_of(connection, body.model),
         provider_id=None if body.provider is None else (await provider_of(connection, body.provider)).id,
         grain=body.grain,
         mapping=body.mapping or "",

@@ -56,7 +56,7 @@ class GrantCreate(Body):
     )
     kind: GrantKind = Field(GrantKind.PROMOTIONAL, description="Where it is from; promotional credit is spent first.")
     expires_at: Instant | None = Field(None, description="When what is left of it ends; null: never.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 @operations.get("", verb="list", summary="List grants", roles=ALL)

@@ -14,7 +14,7 @@ from router.api.admin.key_forms import KeyEdit, KeyFacts, KeyOut, Rotation, key_
 from router.api.admin.references import Lookups, account_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import AccountRef, KeyIdText
-from router.api.forms import Body, Page, PageQuery
+from router.api.forms import Body, Page, PageQuery, Reason
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
 from router.identity.key_commands import change_key, create_key, end_old_secrets, pause_key, revoke_key, rotate_key
@@ -76,36 +76,47 @@ async def retrieve(admin: Read, key_id: KeyIdText) -> KeyOut:
     return await admin.read(ask)
 
 
+class ExplainedEdit(KeyEdit):
+    """What is given is changed; null takes the cap or the expiry away, an empty list of caps takes all away.
+
+    An empty list of models or of networks allows every one.
+    """
+
+    reason: str = Field("", description="Why, for whoever looks next.")
+
+
 @operations.patch(ONE, verb="edit", summary="Edit a key", roles=OPS)
-async def edit(admin: Edit, key_id: KeyIdText, body: KeyEdit) -> KeyOut:
+async def edit(admin: Edit, key_id: KeyIdText, body: ExplainedEdit) -> KeyOut:
     """Change what is given: limits, cap, models, use, name, expiry."""
 
     async def command(work: UnitOfWork) -> KeyOut:
         before = (await get_key(work.connection, key_id, locked=True)).spec
-        spec = await spec_of(work.connection, before, body.given(), Lookups())
+        given = body.given()
+        sets_expiry, reason = "expires_at" in given, given.pop("reason", "")
+        spec = await spec_of(work.connection, before, given, Lookups())
         return await key_out(
-            work.connection, await change_key(work, key_id, spec, sets_expiry="expires_at" in body.given())
+            work.connection, await change_key(work, key_id, spec, sets_expiry=sets_expiry, reason=reason)
         )
 
     return await _change(admin, key_id, command)
 
 
 @operations.post(f"{ONE}/pause", verb="pause", summary="Pause a key", roles=OPS)
-async def pause(admin: Write, key_id: KeyIdText) -> KeyOut:
+async def pause(admin: Write, key_id: KeyIdText, body: Reason) -> KeyOut:
     """It stops within a second, until it is resumed."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return await key_out(work.connection, await pause_key(work, key_id))
+        return await key_out(work.connection, await pause_key(work, key_id, reason=body.reason))
 
     return await _change(admin, key_id, command)
 
 
 @operations.post(f"{ONE}/resume", verb="resume", summary="Resume a key", roles=OPS)
-async def resume(admin: Write, key_id: KeyIdText) -> KeyOut:
+async def resume(admin: Write, key_id: KeyIdText, body: Reason) -> KeyOut:
     """It works again."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return await key_out(work.connection, await pause_key(work, key_id, paused=False))
+        return await key_out(work.connection, await pause_key(work, key_id, paused=False, reason=body.reason))
 
     return await _change(admin, key_id, command)
 
@@ -135,11 +146,11 @@ async def end_old(admin: Write, key_id: KeyIdText) -> KeyOut:
 
 
 @operations.post(f"{ONE}/revoke", verb="revoke", summary="Revoke a key", roles=OPS)
-async def revoke(admin: Write, key_id: KeyIdText) -> KeyOut:
+async def revoke(admin: Write, key_id: KeyIdText, body: Reason) -> KeyOut:
     """End a key for good, everywhere within a second."""
 
     async def command(work: UnitOfWork) -> KeyOut:
-        return await key_out(work.connection, await revoke_key(work, key_id))
+        return await key_out(work.connection, await revoke_key(work, key_id, reason=body.reason))
 
     return await _change(admin, key_id, command)
 

@@ -82,7 +82,7 @@ async def show(admin: Read) -> TrialBalanceOut:
 class VerifyQuery(BaseModel):
     """Which batches to verify."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     first: int = Field(1, ge=1, description="The first batch; what is before it is taken as right.")
     last: int | None = Field(None, ge=1, description="The last batch; null: the newest.")

@@ -55,7 +55,7 @@ class LineOpen(Body):
 
     limit_usd: UsdAboveZero = Field(description="The most that may be drawn and not paid.")
     terms_days: TermsDays = Field(TERMS_DAYS, description="Within how many days an invoice is to be paid.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class LineEdit(Patch):
@@ -63,13 +63,13 @@ class LineEdit(Patch):
 
     limit_usd: UsdAboveZero = Field(description="The most that may be drawn and not paid.")
     terms_days: TermsDays = Field(description="Within how many days an invoice is to be paid.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class LineEnd(Body):
     """Why it ends."""
 
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class LineQuery(PageQuery):

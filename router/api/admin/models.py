@@ -1,5 +1,6 @@
 """``/admin/v1/models``: what is stated of each model, what it lacks to go live, and the moves between its states."""
 
+from collections.abc import Awaitable, Callable
 from datetime import date, datetime
 from typing import Annotated, ClassVar, Literal
 
@@ -7,13 +8,15 @@ from fastapi import Query
 from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from billing.money import NanoUSD
+from billing.money import NanoUSD, Price
 from billing.prices import list_prices
 from catalog import models, values
+from catalog.errors import ModelUnknown
 from catalog.permit import decide
 from catalog.values import Model, Status, Use
-from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model
-from router.api.admin.references import model_of
+from router.admin.launch import import_catalog, launch_model, missing_for_launch, move_model, read_launch_facts
+from router.api.admin.model_impacts import MoveImpactOut, move_impact
+from router.api.admin.references import model_id_of, model_of
 from router.api.admin.request import Command, Edit, Read, Write
 from router.api.fields import ModelRef, Usd
 from router.api.forms import (
@@ -31,9 +34,10 @@ from router.api.forms import (
 from router.api.model_facts import DescribedFacts, EstimateFacts, records_in, records_of
 from router.api.operation import ALL, OPS, V1, Operations
 from router.changes.transaction import UnitOfWork
-from router.registry.endpoints import list_endpoints
+from router.errors import ModelNotFound
 from router.registry.indexes import PriceIndex
 from router.registry.models import add_model, edit_model, lock_model_for_edit
+from store.ids import ModelId
 
 operations = Operations("models", f"{V1}/models")
 ONE = "/{model_id:path}"
@@ -72,6 +76,7 @@ class ModelCreate(ModelFacts, Body):
     """A new model, coming soon. Its license claims are recorded apart; it launches when nothing is missing."""
 
     id: str = Field(description="Its id, org/name.")
+    reason: str = Field("", description="Why, for whoever looks next.")
 
 
 class ModelEdit(ModelFacts, Patch):
@@ -81,11 +86,23 @@ class ModelEdit(ModelFacts, Patch):
     state of it; of one that has endpoints nothing that names the vector space. A list replaces the whole list.
     """
 
+    reason: str = Field("", description="Why, for whoever looks next.")
+
+
+class Ending(Reason):
+    """Why a model ends, and what takes its place."""
+
+    successor: ModelRef | None = Field(
+        None, description="The model that takes its place, which its page and mails name; by id or alias."
+    )
+
 
 class ModelOut(ModelFacts, Resource):
     """A catalogue entry."""
 
-    volatile: ClassVar[frozenset[str]] = frozenset({"usd_per_mtok", "missing", "votes", "commercial_use", "endpoints"})
+    volatile: ClassVar[frozenset[str]] = frozenset(
+        {"usd_per_mtok", "missing", "votes", "commercial_use", "endpoints", "impact"}
+    )
     columns: ClassVar[tuple[str, ...]] = ("id", "status", "dimensions", "usd_per_mtok", "votes", "licenses")
 
     id: str
@@ -101,6 +118,10 @@ class ModelOut(ModelFacts, Resource):
         None, description="Why it may be used commercially, or not; null in a list."
     )
     endpoints: tuple[str, ...] | None = Field(None, description="Who serves it, in which state; null in a list.")
+    successor: str | None = Field(None, description="The model that takes its place, once it is deprecated or retired.")
+    impact: MoveImpactOut | None = Field(
+        None, description="In a dry run of a move: whom it touches, and who is mailed."
+    )
     object: Literal["model"] = "model"
 
 
@@ -128,7 +149,8 @@ async def list_(admin: Read, query: Annotated[ModelQuery, Query()]) -> Page[Mode
     async def ask(connection: AsyncConnection) -> list[ModelOut]:
         found = [row for row in await models.load_models(connection) if query.status in (None, row.status)]
         prices = PriceIndex(await list_prices(connection))
-        return [_out(model, prices, admin.exchange.now) for model in query.cut(found, lambda model: model.id)]
+        now = admin.exchange.now
+        return [_out(model, prices.current(model.id, now)) for model in query.cut(found, lambda model: model.id)]
 
     return admin.page(query, await admin.read(ask), lambda row: row.id)
 
@@ -138,7 +160,7 @@ async def create(admin: Write, body: ModelCreate) -> ModelOut:
     """Add a model, coming soon."""
 
     async def command(work: UnitOfWork) -> ModelOut:
-        added = await add_model(work, struct_of(values.ModelFacts, body, **records_in(body)))
+        added = await add_model(work, struct_of(values.ModelFacts, body, **records_in(body)), reason=body.reason)
         return await _full(work.connection, added, work.now)
 
     return await admin.change(command)
@@ -160,7 +182,7 @@ async def edit(admin: Edit, model_id: ModelRef, body: ModelEdit) -> ModelOut:
 
     async def command(work: UnitOfWork) -> ModelOut:
         before = await lock_model_for_edit(work, (await model_of(work.connection, model_id)).id)
-        after = await edit_model(work, edited(before, body, **records_in(body)))
+        after = await edit_model(work, edited(before, body, **records_in(body)), reason=body.given().get("reason", ""))
         return await _full(work.connection, after, work.now)
 
     return await _change(admin, model_id, command)
@@ -178,32 +200,60 @@ async def import_(admin: Write) -> ImportOut:
 
 @operations.post(f"{ONE}:launch", verb="launch", summary="Put a model live", roles=OPS)
 async def launch(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
-    """It needs a settled license, a price in force and a live endpoint; a refusal names all that is missing."""
+    """It needs a settled license, a price in force and a live endpoint; a refusal names all that is missing.
+
+    A dry run says who is mailed.
+    """
+    return await _move(
+        admin, model_id, Status.LIVE, lambda work, model: launch_model(work, model.id, reason=body.reason)
+    )
+
+
+@operations.post(f"{ONE}:deprecate", verb="deprecate", summary="Deprecate a model", roles=OPS)
+async def deprecate(admin: Write, model_id: ModelRef, body: Ending) -> ModelOut:
+    """It is served on, and customers are told to leave. A dry run says whom it touches, and who is mailed."""
+    return await _end(admin, model_id, Status.DEPRECATED, body)
+
+
+@operations.post(f"{ONE}:retire", verb="retire", summary="Retire a model", roles=OPS)
+async def retire(admin: Write, model_id: ModelRef, body: Ending) -> ModelOut:
+    """It is served no longer. A dry run says whom it touches, and who is mailed."""
+    return await _end(admin, model_id, Status.RETIRED, body)
+
+
+@operations.post(f"{ONE}:announce", verb="announce", summary="Announce a retired model again", roles=OPS)
+async def announce(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
+    """It has to launch anew."""
+    to = Status.COMING_SOON
+    return await _move(admin, model_id, to, lambda work, model: move_model(work, model.id, to, reason=body.reason))
+
+
+async def _end(admin: Write, model_id: str, to: Status, body: Ending) -> ModelOut:
+    async def command(work: UnitOfWork, model: Model) -> Model:
+        named = None if body.successor is None else await _successor(work.connection, body.successor)
+        return await move_model(work, model.id, to, reason=body.reason, successor=named)
+
+    return await _move(admin, model_id, to, command)
+
+
+async def _successor(connection: AsyncConnection, name: str) -> ModelId:
+    try:
+        return await model_id_of(connection, name)
+    except ModelUnknown as unknown:
+        raise ModelNotFound(unknown.message, param="successor", details={"nearest": unknown.nearest}) from unknown
+
+
+async def _move(
+    admin: Write, model_id: str, to: Status, move: Callable[[UnitOfWork, Model], Awaitable[Model]]
+) -> ModelOut:
+    """Make a move; a dry run says whom it touches, by what was so before it."""
 
     async def command(work: UnitOfWork) -> ModelOut:
-        model = await model_of(work.connection, model_id)
-        return await _full(work.connection, await launch_model(work, model.id, reason=body.reason), work.now)
+        before = await model_of(work.connection, model_id)
+        impact = await move_impact(work, before, to) if admin.dry_run else None
+        return await _full(work.connection, await move(work, before), work.now, impact)
 
     return await _change(admin, model_id, command)
-
-
-def _moves(action: str, to: Status, summary: str, description: str) -> None:
-    """Declares one operation for one move."""
-
-    async def move(admin: Write, model_id: ModelRef, body: Reason) -> ModelOut:
-        async def command(work: UnitOfWork) -> ModelOut:
-            model = await model_of(work.connection, model_id)
-            return await _full(work.connection, await move_model(work, model.id, to, reason=body.reason), work.now)
-
-        return await _change(admin, model_id, command)
-
-    move.__doc__ = description
-    operations.post(f"{ONE}:{action}", verb=action, summary=summary, roles=OPS)(move)
-
-
-_moves("deprecate", Status.DEPRECATED, "Deprecate a model", "It is served on, and customers are told to leave.")
-_moves("retire", Status.RETIRED, "Retire a model", "It is served no longer.")
-_moves("announce", Status.COMING_SOON, "Announce a retired model again", "It has to launch anew.")
 
 
 async def _change(admin: Write, model_id: str, command: Command[ModelOut]) -> ModelOut:
@@ -213,20 +263,21 @@ async def _change(admin: Write, model_id: str, command: Command[ModelOut]) -> Mo
     return await admin.change(command, current=current)
 
 
-async def _full(connection: AsyncConnection, model: Model, now: datetime) -> ModelOut:
-    served = [view.endpoint for view in await list_endpoints(connection, model.id)]
+async def _full(
+    connection: AsyncConnection, model: Model, now: datetime, impact: MoveImpactOut | None = None
+) -> ModelOut:
+    facts = await read_launch_facts(connection, model.id, now)
     return _out(
         model,
-        PriceIndex(await list_prices(connection)),
-        now,
-        missing=await missing_for_launch(connection, model, now),
+        facts.price,
+        missing=missing_for_launch(model, facts, now),
         commercial_use=decide(model, Use.COMMERCIAL, frozenset(), now).reasons,
-        endpoints=tuple(f"{one.provider_name} ({one.state.value})" for one in served),
+        endpoints=tuple(f"{one.endpoint.provider_name} ({one.endpoint.state.value})" for one in facts.endpoints),
+        impact=impact,
     )
 
 
-def _out(model: Model, prices: PriceIndex, now: datetime, **more: tuple[str, ...]) -> ModelOut:
-    price = prices.current(model.id, now)
+def _out(model: Model, price: Price | None, **more: object) -> ModelOut:
     claimed = sorted({claim.license for claim in model.claims if not claim.resolved})
     return answer_of(
         ModelOut,

@@ -20,7 +20,8 @@ class PaymentQuery(PageQuery):
     period: PeriodText | None = Field(None, description="Those of a month, quarter or year (UTC), such as 2026-11.")
     search: SearchText | None = Field(
         None,
-        description="A part of an id (ours or Stripe's), of the account's name, of a reason or problem; or an amount.",
+        description="Beginnings of words of the account's name, a reason or a problem; the beginning or the end of an"
+        " id (ours or Stripe's); or an amount.",
     )
 
 

@@ -17,7 +17,7 @@ from billing.prices import list_prices
 from router.admin.price_impact import measure_price
 from router.admin.prices import set_price
 from router.api.admin.price_impacts import ImpactOut, price_impact
-from router.api.admin.references import model_of
+from router.api.admin.references import model_id_of
 from router.api.admin.request import Read, Write
 from router.api.fields import (
     AccountIdText,
@@ -75,7 +75,7 @@ class PriceCreate(Body):
         None, description="USD per million tokens for calls with X-Tier: batch; by default the price."
     )
     effective_at: Instant | None = Field(None, description="From when on; by default from now.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class PriceQuery(PageQuery):
@@ -89,7 +89,7 @@ async def list_(admin: Read, query: Annotated[PriceQuery, Query()]) -> Page[Pric
     """Prices past, present and to come, of a model or of all."""
 
     async def ask(connection: AsyncConnection) -> list[PriceOut]:
-        model = None if query.model is None else (await model_of(connection, query.model)).id
+        model = None if query.model is None else await model_id_of(connection, query.model)
         found = await _prices(connection, admin.exchange.now)
         return query.cut([price for price in found if model in (None, price.model)], _key)
 
@@ -103,7 +103,7 @@ async def create(admin: Write, body: PriceCreate) -> PriceOut:
     async def command(work: UnitOfWork) -> PriceOut:
         price = await set_price(
             work,
-            (await model_of(work.connection, body.model)).id,
+            await model_id_of(work.connection, body.model),
             body.usd_per_mtok,
             body.effective_at,
             batch_nano_per_mtok=body.batch_usd_per_mtok,

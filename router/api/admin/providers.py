@@ -30,6 +30,9 @@ from router.registry.specs import ProviderSpec
 from router.verification.check_report import CheckReport, OnChecked
 from router.verification.provider_check import check_provider
 
+# An account of a cloud is a few thousand characters of JSON.
+CREDENTIAL_MAX = 20_000
+
 operations = Operations("providers", f"{V1}/providers")
 ONE = "/{provider_id}"
 UNREADABLE = (
@@ -59,14 +62,19 @@ class ProviderCreate(ProviderFacts, Body):
     name: ProviderName = Field(description="Lower-case letters, digits and dashes; it is named by this.")
     kind: ProviderKind = Field(description="How we speak to it.")
     credential: str | None = Field(
-        None, description="Our credential there: stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY
+        None,
+        max_length=CREDENTIAL_MAX,
+        description="Our credential there: stored encrypted, never shown again.",
+        json_schema_extra=WRITE_ONLY,
     )
 
 
 class ProviderEdit(ProviderFacts, Patch):
     """What is given is changed. Another host needs its credential with it."""
 
-    credential: str = Field(description="Our new credential there.", json_schema_extra=WRITE_ONLY)
+    credential: str = Field(
+        max_length=CREDENTIAL_MAX, description="Our new credential there.", json_schema_extra=WRITE_ONLY
+    )
 
 
 class ProviderOut(ProviderFacts, Resource):
@@ -88,7 +96,9 @@ class ProviderOut(ProviderFacts, Resource):
 class CredentialGiven(Body):
     """Our new credential at the provider."""
 
-    credential: str = Field(description="Stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY)
+    credential: str = Field(
+        max_length=CREDENTIAL_MAX, description="Stored encrypted, never shown again.", json_schema_extra=WRITE_ONLY
+    )
 
 
 class ProviderTest(Body):

@@ -47,7 +47,7 @@ class PaymentRecord(Body):
         description="The fact behind it, such as the bank's reference; the same one is recorded once."
     )
     amount_usd: UsdAboveZero | None = Field(None, description="How much; by default all of it.")
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class WriteOff(Body):

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, TypeAlias, TypeVar, cast
 from uuid import UUID, uuid5
 
 import msgspec
-from fastapi import Depends, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +28,7 @@ from router.api.accept import preferred
 from router.api.admin.context import AdminContext
 from router.api.admin.dry_runs import DryRan, Proposed, with_entries
 from router.api.admin.proposal_answers import proposal_out
+from router.api.dependencies import depend_on
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.fields import Flag
 from router.api.forms import Answer, Page, PageQuery, Resource
@@ -323,9 +324,9 @@ class Editing(Writing):
     edits: ClassVar[bool] = True
 
 
-Read = Annotated[Reading, Depends()]
-Write = Annotated[Writing, Depends()]
-Edit = Annotated[Editing, Depends()]
+Read = Annotated[Reading, depend_on(Reading)]
+Write = Annotated[Writing, depend_on(Writing)]
+Edit = Annotated[Editing, depend_on(Editing)]
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from catalog import record
 from catalog.record import RecordStatus, ResolutionRecord
 from router.admin.licenses import resolve_license
-from router.api.admin.references import model_of
+from router.api.admin.references import model_id_of
 from router.api.admin.request import Read, Write
 from router.api.fields import ClaimIdText, Instant, ModelRef, ResolutionIdText, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
@@ -60,7 +60,7 @@ async def list_(admin: Read, query: Annotated[ResolutionQuery, Query()]) -> Page
     """All resolutions, the oldest first; those of a model, those that are in_force or replaced."""
 
     async def ask(connection: AsyncConnection) -> list[ResolutionOut]:
-        model = None if query.model is None else (await model_of(connection, query.model)).id
+        model = None if query.model is None else await model_id_of(connection, query.model)
         found = [_out(row) for row in await record.resolutions(connection, model)]
         return query.cut([row for row in found if query.status in (None, row.status)], _key)
 
@@ -80,7 +80,7 @@ async def create(admin: Write, body: ResolutionCreate) -> ResolutionOut:
     async def command(work: UnitOfWork) -> ResolutionOut:
         resolution_id = await resolve_license(
             work,
-            (await model_of(work.connection, body.model)).id,
+            await model_id_of(work.connection, body.model),
             license=body.license,
             reason=body.reason,
             evidence=body.evidence,

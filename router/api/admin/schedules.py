@@ -66,7 +66,7 @@ class ScheduleCreate(Body):
 class ScheduleEnd(Body):
     """Why it ends."""
 
-    note: str = Field("", description="For whoever reads the audit log.")
+    note: str = Field("", max_length=2000, description="For whoever reads the audit log.")
 
 
 class ScheduleQuery(PageQuery):

@@ -97,7 +97,7 @@ class SpaceDriftOut(SpaceOut):
 class DriftQuery(BaseModel):
     """Over which time, and of which endpoint."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     days: int = Field(30, ge=1, le=90, description="So many days until now, in 120 parts.")
     endpoint: EndpointIdText | None = Field(None, description="Of this endpoint alone; by default of all.")

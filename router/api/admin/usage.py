@@ -9,14 +9,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from billing.rollups.read import sum_rolled
 from billing.usage import GroupBy, UsageFilter, UsageSum
-from router.api.admin.references import account_of, key_of, model_of, provider_of
+from router.api.admin.references import account_of, key_of, model_id_of, provider_of
 from router.api.admin.request import Read
 from router.api.admin.usage_rows import Names, OperatorUsageOut, names_of, operator_csv, operator_json
 from router.api.fields import AccountRef, KeyRef, ModelRef, ProviderRef
 from router.api.operation import ALL, CSV, V1, Operations
 from router.api.periods import Period, SpanQuery
 from router.api.usage_report import MEDIA, Commas, check_rows, media_of
-from store.ids import ModelId
 
 operations = Operations("usage", f"{V1}/usage")
 
@@ -65,6 +64,6 @@ async def _filter(connection: AsyncConnection, query: UsageQuery, span: Period) 
         span.until,
         account_id=owner if account is None else account.id,
         key_ids=None if key is None else (key.id,),
-        model_ids=None if query.model is None else (ModelId((await model_of(connection, query.model)).id),),
+        model_ids=None if query.model is None else (await model_id_of(connection, query.model),),
         provider_id=None if query.provider is None else (await provider_of(connection, query.provider)).id,
     )

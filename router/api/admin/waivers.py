@@ -11,7 +11,7 @@ from catalog import record
 from catalog.record import RecordStatus, WaiverRecord
 from catalog.values import Signer, Term
 from router.admin.licenses import revoke_waiver, sign_waiver
-from router.api.admin.references import model_of
+from router.api.admin.references import model_id_of
 from router.api.admin.request import Read, Write
 from router.api.fields import Instant, ModelRef, WaiverIdText, text_of
 from router.api.forms import Body, Page, PageQuery, Resource, answer_of
@@ -68,7 +68,7 @@ async def list_(admin: Read, query: Annotated[WaiverQuery, Query()]) -> Page[Wai
     """All waivers, the oldest first; those of a model, those that are in_force, expired or revoked."""
 
     async def ask(connection: AsyncConnection) -> list[WaiverOut]:
-        model = None if query.model is None else (await model_of(connection, query.model)).id
+        model = None if query.model is None else await model_id_of(connection, query.model)
         found = [_out(row, admin.exchange.now) for row in await record.waivers(connection, model)]
         return query.cut([row for row in found if query.status in (None, row.status)], _key)
 
@@ -88,7 +88,7 @@ async def create(admin: Write, body: WaiverCreate) -> WaiverOut:
     async def command(work: UnitOfWork) -> WaiverOut:
         waiver_id = await sign_waiver(
             work,
-            (await model_of(work.connection, body.model)).id,
+            await model_id_of(work.connection, body.model),
             term=body.term,
             signer=body.signer,
             signed_by=body.signed_by,

@@ -33,7 +33,10 @@ from router.api.public.model_endpoints import operations as model_endpoints
 from router.api.public.models import operations as models
 from router.api.public.movements import operations as movements
 from router.api.public.openai_usage import operations as openai_usage
+from router.api.public.own_accounts import operations as own_accounts
 from router.api.public.own_exports import operations as exports
+from router.api.public.own_identities import operations as own_identities
+from router.api.public.own_invitations import operations as own_invitations
 from router.api.public.portal import operations as portal
 from router.api.public.principal import operations as principal
 from router.api.public.quote import operations as quotes
@@ -68,7 +71,7 @@ operations = [
         documents,
     ),
     *(members, invitations),
-    *(me, sessions, passkeys),
+    *(me, sessions, passkeys, own_accounts, own_invitations, own_identities),
     *(topups, refunds, recharge, portal),
     *(keys, management_keys, key_policy, principal, device, licenses, acceptances, alerts, audit),
     *(calls, requests, quotes, usage, openai_usage, stripe_webhook, unsubscribe, first_page),

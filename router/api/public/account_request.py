@@ -7,10 +7,10 @@ with dry run and Idempotency-Key, and ``AccountEdit`` needs If-Match.
 from typing import Annotated, TypeAlias
 from uuid import UUID
 
-from fastapi import Depends
 from typing_extensions import override
 
 from router.api.admin.request import Editing, Reading, Writing
+from router.api.dependencies import depend_on
 from router.changes.audit import Actor
 from router.identity.principals import ManagementKey, Manager, actor_of
 from router.values import Caller
@@ -58,6 +58,6 @@ class AccountEditing(AccountWriting, Editing):
     """A request that edits what somebody else may have changed since it was read."""
 
 
-AccountRead: TypeAlias = Annotated[AccountReading, Depends()]
-AccountWrite: TypeAlias = Annotated[AccountWriting, Depends()]
-AccountEdit: TypeAlias = Annotated[AccountEditing, Depends()]
+AccountRead: TypeAlias = Annotated[AccountReading, depend_on(AccountReading)]
+AccountWrite: TypeAlias = Annotated[AccountWriting, depend_on(AccountWriting)]
+AccountEdit: TypeAlias = Annotated[AccountEditing, depend_on(AccountEditing)]

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Header, Request, Response
 
 from router.api.admin.request import match_version
+from router.api.dependencies import depend_on
 from router.api.forms import Resource
 from router.api.operation import check_request
 from router.api.public.request import PrivateRequest
@@ -46,4 +47,4 @@ class _EditRequest(PrivateRequest):
         self._response.headers["etag"] = answer.etag()
 
 
-EditRequest = Annotated[_EditRequest, Depends()]
+EditRequest = Annotated[_EditRequest, depend_on(_EditRequest)]

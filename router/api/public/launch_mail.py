@@ -75,7 +75,7 @@ async def _write(request: Private, model: Model, *, chosen: bool) -> LaunchMailO
     try:
         async with request.context.db.transaction() as tx:
             await keep_choice(tx, request, model, chosen=chosen)
-            addresses = await count_addresses(tx, request.account_id)
+            addresses = await count_addresses(tx, [request.account_id])
     except STORE_FAULTS as fault:
         raise StoreUnavailable(
             "That cannot be written right now. Try again in a moment.", retry_after_s=1, detail=str(fault)

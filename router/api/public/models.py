@@ -115,6 +115,7 @@ class ModelDetail(ModelOut):
     benchmarks: list[BenchmarkFacts]
     texts: list[TextFacts]
     license_verdict: LicenseVerdict
+    successor: str | None = Field(description="The model that takes its place, once it is deprecated or retired.")
 
 
 class ModelList(Answer):
@@ -129,7 +130,7 @@ class ModelList(Answer):
 class ModelQuery(BaseModel):
     """Which models, and which part of the list."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     status: tuple[Literal["usable", "all", "coming_soon", "live", "deprecated", "retired"], ...] = Field(
         ("usable",),

@@ -4,6 +4,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request, Response
 
+from router.api.dependencies import depend_on
 from router.api.operation import check_request
 from router.api.public.request import PrivateRequest
 from router.errors import IdempotencyKeyInvalid
@@ -26,4 +27,4 @@ class _MoneyRequest(PrivateRequest):
         self.idempotency_key = validate_idempotency_key(key)
 
 
-MoneyRequest = Annotated[_MoneyRequest, Depends()]
+MoneyRequest = Annotated[_MoneyRequest, depend_on(_MoneyRequest)]

@@ -51,7 +51,7 @@ _PROJECTS = Field((), description="Ids of accounts, as an account is one project
 class UsageQuery(BaseModel):
     """OpenAI's parameters of usage."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     start_time: int = _START
     end_time: int | None = _END
@@ -71,7 +71,7 @@ class UsageQuery(BaseModel):
 class CostsQuery(BaseModel):
     """OpenAI's parameters of costs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     start_time: int = _START
     end_time: int | None = _END

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias, TypeVar
 from uuid import UUID
 
-from fastapi import Depends
 from typing_extensions import override
 
 from router.api.admin.request import Current, Reading, Writing
+from router.api.dependencies import depend_on
 from router.api.forms import Answer
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork
@@ -54,5 +54,5 @@ class PersonWriting(PersonReading, Writing):
         return await super().change(command, current=current)
 
 
-PersonRead: TypeAlias = Annotated[PersonReading, Depends()]
-PersonWrite: TypeAlias = Annotated[PersonWriting, Depends()]
+PersonRead: TypeAlias = Annotated[PersonReading, depend_on(PersonReading)]
+PersonWrite: TypeAlias = Annotated[PersonWriting, depend_on(PersonWriting)]

@@ -44,7 +44,9 @@ async def read(
     """
     with _translated(f"{what} cannot be read right now. Try again in a moment.", too_large):
         async with context.usage_reads, context.db.transaction() as connection:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
+            # Statements of the pages are bounded already, by their session.
+            if context.db.statement_s is None:
+                await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
             return await ask(connection)
 
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 
+from router.api.dependencies import depend_on
 from router.api.exchange import EXCHANGE, Exchange
 from router.api.operation import OperationRequest
 from router.api.paging import Paging
@@ -97,7 +98,7 @@ class PrivateRequest(AccountRequest):
         response.headers["cache-control"] = "no-store"
 
 
-ByKey = Annotated[KeyRequest, Depends()]
-VisitorPaging = Annotated[VisitorPage, Depends()]
-ByVisitor = Annotated[VisitorRequest, Depends()]
-Private = Annotated[PrivateRequest, Depends()]
+ByKey = Annotated[KeyRequest, depend_on(KeyRequest)]
+VisitorPaging = Annotated[VisitorPage, depend_on(VisitorPage)]
+ByVisitor = Annotated[VisitorRequest, depend_on(VisitorRequest)]
+Private = Annotated[PrivateRequest, depend_on(PrivateRequest)]

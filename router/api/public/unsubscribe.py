@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 from uuid import UUID
 
-from fastapi import Depends, Request, Response
+from fastapi import Request, Response
 from pydantic import Field
 
 from mail import stopped
@@ -12,6 +12,7 @@ from mail.stopped import StopReason
 from mail.topics import TOPICS
 from mail.values import Topic
 from router.admin.launch_mails import end_unread
+from router.api.dependencies import depend_on
 from router.api.forms import Answer
 from router.api.operation import OperationRequest, Operations, Who
 from router.context import RouterContext
@@ -39,7 +40,7 @@ class LinkRequest(OperationRequest):
         response.headers["cache-control"] = "no-store"
 
 
-ByLink = Annotated[LinkRequest, Depends()]
+ByLink = Annotated[LinkRequest, depend_on(LinkRequest)]
 
 
 @operations.get("/{link}", verb="show", name="retrieve_subscription", summary="What a link leaves")

@@ -33,7 +33,7 @@ class VoteIn(Body):
     )
     mail_at_launch: bool | None = Field(
         default=None,
-        description="Whether the account gets a mail when it goes live; null: with its first vote, then as it was.",
+        description="A mail to the account when it goes live; left out: yes with its first vote, then as it was.",
     )
 
     @classmethod
@@ -70,7 +70,7 @@ _NO_NOTE = VoteIn()
     PATH, verb="vote", scope=Scope.USAGE_WRITE, name="vote_for_model", summary="Vote for an announced model"
 )
 async def vote(request: Private, model_id: str, body: VoteIn = _NO_NOTE) -> VoteOut:
-    """Count the account's vote; a second one changes its note alone."""
+    """Count the account's vote; a second one changes its note, and the mail at launch where it says something of it."""
     model = find_model(model_id, request.context, request.models)
     if model.status is not Status.COMING_SOON:
         raise InvalidRequest(

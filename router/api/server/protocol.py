@@ -1,14 +1,15 @@
 """Extends uvicorn's HTTP protocol by the bounds that it lacks: on the head, on waiting, on peers that never read.
 
 A connection has one timer, not one per request: every :data:`CHECK_EVERY_S` it checks how long the present phase has
-lasted. Refusals before there is a request are written here, in the same envelope; a body that is too slow is only
-marked, and the guard answers it.
+lasted. Refusals before there is a request are written here, in the same envelope or as a page; a body that is too slow
+is only marked, and the guard answers it.
 """
 
 import asyncio
 import re
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import httptools
 from typing_extensions import override
@@ -20,8 +21,11 @@ from router.api.error_envelope import error_response
 from router.api.exchange import CLIENT_GONE, TOO_SLOW
 from router.api.server.lingering_close import LingeringTransport
 from router.errors import HeadersTooLarge, InvalidRequest, Overloaded, Refusal, RequestTooSlow
+from router.values import Answer
 from store.ids import RequestId, new_id, wire
 
+# The answer to what never became a request.
+AnswerUnread: TypeAlias = Callable[[Refusal, RequestId], Answer]
 CHECK_EVERY_S = 0.5
 # Connections beyond the bound that are told so; what comes beside these is cut.
 REFUSED_AT_ONCE_MAX = 100
@@ -54,6 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
     header_bytes_max = 32 * 1024
     headers_max = 100
     connections_max = 10_000
+    answer_unread: AnswerUnread = staticmethod(error_response)
 
     def __init__(
         self,
@@ -250,7 +255,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal) -> None:
         """Answer what never became a request, and close."""
         request_id = RequestId(new_id())
-        answer = error_response(refusal, request_id)
+        answer = self.answer_unread(refusal, request_id)
         headers = [
             *answer.headers,
             (b"x-request-id", wire(RequestId, request_id).encode()),
@@ -300,10 +305,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bounded(
-    *, header_bytes_max: int, header_deadline_s: float, body_deadline_s: float, connections_max: int
+    *,
+    header_bytes_max: int,
+    header_deadline_s: float,
+    body_deadline_s: float,
+    connections_max: int,
+    refuse: AnswerUnread = error_response,
 ) -> type[BoundedProtocol]:
-    """The protocol with an operator's bounds, for uvicorn's ``http=``."""
-    bounds = {
+    """The protocol with an operator's bounds, for uvicorn's ``http=``.
+
+    ``refuse``: the answer to what never became a request: the API's envelope, or a page.
+    """
+    bounds: dict[str, object] = {
+        "answer_unread": staticmethod(refuse),
         "connections_max": connections_max,
         "header_bytes_max": header_bytes_max,
         "header_deadline_s": header_deadline_s,

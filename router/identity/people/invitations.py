@@ -92,8 +92,10 @@ async def invite(work: UnitOfWork, account_id: AccountId, email: str, role: Role
     email = require_email(email)
     if role in OPERATOR_ROLES:
         raise InvalidRequest("In an account somebody is owner, developer or finance.", param="role")
-    if any(one.account_id == account_id for one in await members_of_email(work.connection, email)):
-        raise Conflict(f"{email} is a member already. Change the role instead.", param="email")
+    if member := await _member_with(work, account_id, email):
+        raise Conflict(
+            f"{member.email} is a member already, as {member.role.value}. Change the role instead.", param="email"
+        )
     await _require_few(work, account_id, email)
     invitation = await _insert(work, account_id, email, role, invited_by, work.now + LASTS)
     await _mail(work, invitation, _path(invitation))
@@ -138,6 +140,14 @@ async def get_invitation(
     return _invitation(row)
 
 
+async def get_own_invitation(connection: AsyncConnection, person: Person, invitation_id: InvitationId) -> Invitation:
+    """Read an invitation to an account that is to a person. Raises ``NotFound``, for those of others too."""
+    invitation = await get_invitation(connection, invitation_id)
+    if not _is_to(invitation, person):
+        raise _not_found(invitation_id)
+    return invitation
+
+
 async def list_invitations(connection: AsyncConnection, account_id: AccountId) -> list[Invitation]:
     """List an account's invitations that are open, those that have expired among them."""
     return [_invitation(row) for row in await connection.execute(_OPEN_OF_ACCOUNT, {"account": account_id})]
@@ -172,6 +182,11 @@ async def accept_invitation(work: UnitOfWork, person: Person, invitation_id: Inv
     invitation = await _open_to(work, person, invitation_id)
     if invitation.expires_at <= work.now:
         raise Conflict(f"The invitation expired at {invitation.expires_at:%Y-%m-%d %H:%M} UTC. Ask for another one.")
+    if member := await _member_with(work, invitation.account_id, person.email):
+        raise Conflict(
+            f"You are a member of {invitation.account_name} already, as {member.role.value}; an owner can change that. "
+            "Decline this invitation."
+        )
     await _end(work, invitation, InvitationState.ACCEPTED)
     return await add_member(work, invitation.account_id, person.email, invitation.role, person.name)
 
@@ -207,10 +222,18 @@ async def _insert(
     except IntegrityError as error:
         if violated_constraint(error) == "invitations_account_id_fkey":
             raise NotFound("There is no such account.", param="account") from error
-        raise Conflict(f"{email} is invited already. Send that invitation again.", param="email") from error
+        raise Conflict(
+            f"{email} is invited already. Send that invitation again; for another role withdraw it first.",
+            param="email",
+        ) from error
     invitation = await get_invitation(work.connection, invitation_id)
     _record(work, "invitation.create", invitation)
     return invitation
+
+
+async def _member_with(work: UnitOfWork, account_id: AccountId | None, email: str) -> Member | None:
+    members = await members_of_email(work.connection, email)
+    return next((one for one in members if one.account_id == account_id), None)
 
 
 async def _end(work: UnitOfWork, invitation: Invitation, state: InvitationState) -> Invitation:
@@ -230,9 +253,13 @@ async def _open_of(work: UnitOfWork, account_id: AccountId, invitation_id: Invit
 
 async def _open_to(work: UnitOfWork, person: Person, invitation_id: InvitationId) -> Invitation:
     invitation = await get_invitation(work.connection, invitation_id, locked=True)
-    if invitation.account_id is None or invitation.email.lower() != person.email.lower():
+    if not _is_to(invitation, person):
         raise _not_found(invitation_id)
     return _require_open(invitation)
+
+
+def _is_to(invitation: Invitation, person: Person) -> bool:
+    return invitation.account_id is not None and invitation.email.lower() == person.email.lower()
 
 
 def _require_open(invitation: Invitation) -> Invitation:

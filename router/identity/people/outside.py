@@ -5,7 +5,6 @@ code in the browser that wanted it: a service that is wrong about an address is 
 """
 
 from datetime import datetime
-from uuid import UUID
 
 import msgspec
 from sqlalchemy import text
@@ -15,7 +14,7 @@ from router.changes.audit import Change
 from router.changes.transaction import UnitOfWork
 from router.errors import NotFound
 from router.identity.people.values import digest_of_secret
-from store.ids import PersonId, new_id, wire
+from store.ids import OutsideIdentityId, PersonId, new_id, wire
 
 _FIND = text("""
     SELECT person_id FROM outside_identities
@@ -39,7 +38,9 @@ _LIST = text("""
     SELECT id, issuer, email, last_used_at FROM outside_identities
     WHERE person_id = :person AND confirmed_at IS NOT NULL ORDER BY id
 """)
-_UNLINK = text("DELETE FROM outside_identities WHERE id = :id AND person_id = :person RETURNING issuer")
+_UNLINK = text(
+    "DELETE FROM outside_identities WHERE id = :id AND person_id = :person RETURNING id, issuer, email, last_used_at"
+)
 
 
 class OutsideIdentity(msgspec.Struct, frozen=True):
@@ -53,7 +54,7 @@ class OutsideIdentity(msgspec.Struct, frozen=True):
 class Link(msgspec.Struct, frozen=True):
     """A service by which a person signs in."""
 
-    id: UUID
+    id: OutsideIdentityId
     issuer: str
     email: str
     last_used_at: datetime | None
@@ -91,12 +92,13 @@ async def list_links(connection: AsyncConnection, person_id: PersonId) -> list[L
     return [Link(*row) for row in await connection.execute(_LIST, {"person": person_id})]
 
 
-async def unlink(work: UnitOfWork, person_id: PersonId, link_id: UUID) -> None:
-    """End that a service signs a person in. Raises ``NotFound``, for those of others too."""
-    issuer = await work.connection.scalar(_UNLINK, {"id": link_id, "person": person_id})
-    if issuer is None:
-        raise NotFound("There is no such service among yours.", param="link")
-    _record(work, "outside_identity.unlink", person_id, issuer)
+async def unlink(work: UnitOfWork, person_id: PersonId, link_id: OutsideIdentityId) -> Link:
+    """End that a service signs a person in, and say which. Raises ``NotFound``, for those of others too."""
+    row = (await work.connection.execute(_UNLINK, {"id": link_id, "person": person_id})).one_or_none()
+    if row is None:
+        raise NotFound("There is no such service among yours.", param="identity_id")
+    _record(work, "outside_identity.unlink", person_id, row.issuer)
+    return Link(*row)
 
 
 def _record(work: UnitOfWork, action: str, person_id: PersonId, issuer: str) -> None:

@@ -8,7 +8,8 @@ import asyncpg
 
 from billing.chart import LedgerKind
 from billing.close.checklist import Month, find_all
-from billing.close.pack import tables_of
+from billing.close.pack import NAMES, tables_of
+from billing.close.pack_tables import PAPERS
 from billing.ledger import Posting, post
 from billing.money import NanoUSD
 from billing.seal import seal
@@ -77,7 +78,11 @@ def test_the_papers_add_up_to_the_nano_and_say_where_they_do_not(database_url: s
             owner = await month_with_papers(b, database_url)
             async with b.db.transaction(snapshot=True) as tx:
                 tables, faults = await tables_of(tx, MONTH)
+                # A page of one paper has what all of them have, of as few statements as a page may send: with that
+                # of the stored papers, and that of where the month begins.
+                assert [table for name in NAMES for table in (await tables_of(tx, MONTH, (name,)))[0]] == tables
             assert faults == []
+            assert max(len(paper.reads) for paper in PAPERS) + 2 <= 6
             rows = {table.name: list(table.rows) for table in tables}
             month = f"{MONTH:%Y-%m}"
             assert [row[1:4] + row[5:] for row in rows["revenue_by_model_and_country"]] == [
@@ -102,7 +107,9 @@ def test_the_papers_add_up_to_the_nano_and_say_where_they_do_not(database_url: s
                     await owner.execute(statement)
                 async with b.db.transaction(snapshot=True) as tx:
                     _, faults = await tables_of(tx, MONTH)
+                    by_paper = [(await tables_of(tx, MONTH, (name,)))[1] for name in NAMES]
                 assert any(fault in one for one in faults), (statement, faults)
+                assert {one for found in by_paper for one in found} == set(faults), statement
                 undone = statement.replace("+ 1", "- 1")
                 await owner.execute(undone)
             await owner.close()

@@ -1,8 +1,14 @@
 """A closed month goes into a file and out of the database: sums stay, the chain holds, and a changed byte shows."""
 
 import asyncio
+import csv
 import gzip
+import hashlib
+import io
+import json
+import zipfile
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +18,23 @@ import pytest
 from billing import seal as sealing
 from billing.archives import file_name, list_archives
 from billing.books import check_all, check_frequently
+from billing.exports import run
+from billing.exports.storage import ExportFolder
 from billing.ledger import trial_balance
 from billing.movements import list_movements, read_span
 from billing.put_away import CannotPutAway, archive, drop
 from billing.seal import Verdict, seal, verify
 from billing.usage import find_usage
 from gigarouter.commands import main
+from router.admin.own_data import OwnData
+from router.admin.own_exports import order_own_export
 from router.api.movements import SingleMovementOut, single
+from router.changes.transaction import transact
 from router.errors import NotFound
-from store.ids import AccountId, RequestId, new_id
+from store.ids import AccountId, ExportId, RequestId, new_id, wire
 from store.postgres import Database
 from tests.builders.billing import an_account
+from tests.builders.database import ACTOR
 
 THIS_MONTH = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 IN_MONTH = THIS_MONTH - timedelta(days=3)
@@ -139,6 +151,7 @@ def test_a_month_is_put_away_and_every_sum_and_the_chain_stay_as_they_were(
         with pytest.raises(CannotPutAway, match="dropped before"):
             await ledger.step(archive)
         await the_month_says_where_it_is_and_takes_nothing(ledger)
+        await an_owner_s_archive_has_the_month(ledger)
 
     asyncio.run(put_away())
     monkeypatch.setenv("DATABASE_URL", ledger.url)
@@ -175,6 +188,52 @@ async def the_month_says_where_it_is_and_takes_nothing(ledger: Ledger) -> None:
     await db.close()
     (made,) = await archives_of(ledger)
     assert (made.month, made.entries, made.calls, made.dropped_at is None) == (NAME, 6, 6, False)
+
+
+async def an_owner_s_archive_has_the_month(ledger: Ledger) -> None:
+    """Movement by movement, as they were sealed; or it says in which file they are, and that it is not here."""
+    file = zipfile.ZipFile(io.BytesIO(await own_archive(ledger, ledger.folder)))
+    [month] = json.loads(file.read("put-away.json"))
+    digest = hashlib.sha256(ledger.file.read_bytes()).hexdigest()
+    assert month == {
+        **{"month": NAME, "file": ledger.file.name, "sha256": digest},
+        **{"movements": f"movements-{NAME}.csv", "rows": 3, "why": ""},
+    }
+    of_all, of_month = (
+        list(csv.DictReader(io.StringIO(file.read(f"movements{end}.csv").decode()))) for end in ("", f"-{NAME}")
+    )
+    [stand_in] = [row for row in of_all if row["reference"].startswith("archive:")]
+    assert of_all[0].keys() == of_month[0].keys()
+    assert [row["balance_change_usd"] for row in of_month] == ["-0.000000007"] * 3
+    for column in ("balance_change_usd", "debt_change_usd"):
+        assert sum(Decimal(row[column]) for row in of_month) == Decimal(stand_in[column])
+    entries = {f"entry_{entry.hex}" for (entry,) in await ledger.rows("SELECT entry_id FROM usage_events")}
+    assert {row["entry"] for row in of_month} < entries
+    assert all(row["at"].startswith(NAME) and row["kind"] == "usage" for row in of_month)
+    for folder, content, why in (
+        (None, None, "no folder of such files is set"),
+        (ledger.folder / "elsewhere", None, "the file is not here"),
+        (ledger.folder, FILES["an amount"](ledger.file.read_bytes()), "the file here is not the one that was written"),
+    ):
+        before = ledger.file.read_bytes()
+        ledger.file.write_bytes(content or before)
+        file = zipfile.ZipFile(io.BytesIO(await own_archive(ledger, folder)))
+        ledger.file.write_bytes(before)
+        [missing] = json.loads(file.read("put-away.json"))
+        assert missing == {**month, "movements": None, "rows": 0, "why": why}
+        assert f"movements-{NAME}.csv" not in file.namelist()
+
+
+async def own_archive(ledger: Ledger, archives: Path | None) -> bytes:
+    db = Database(ledger.url)
+    folder = ExportFolder(ledger.folder / "exports", 1 << 30, timedelta(days=1), timedelta(days=1))
+    try:
+        export = await transact(db, ACTOR, lambda work: order_own_export(work, ledger.accounts[0]))
+        assert await run.run_next(db, folder, OwnData(archives))
+        [written] = (folder.path / wire(ExportId, export.id)).glob("*.zip")
+        return written.read_bytes()
+    finally:
+        await db.close()
 
 
 async def archives_of(ledger: Ledger) -> list[Any]:

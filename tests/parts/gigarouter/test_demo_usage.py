@@ -1,11 +1,16 @@
 """Made-up usage adds up as any: made once, by key and account, through the ledger."""
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 from cryptography.fernet import Fernet
 
+from billing.close.pack import tables_of
+from billing.close.pack_tables import Table
 from billing.ledger import trial_balance, unbalanced_entries
+from billing.periods import next_month
+from billing.seal import seal
 from gigarouter.demo_calls import MADE_UP
 from gigarouter.demo_usage import ACCOUNTS, DAYS, PERSON, prepare_usage
 from store.postgres import Database
@@ -50,12 +55,30 @@ def test_a_month_of_two_accounts_is_made_once_and_is_in_the_ledger(database_url:
     used = "SELECT count(*) FROM key_uses k WHERE used_at = (SELECT max(at) FROM routes r WHERE r.key_id = k.key_id)"
     assert build.value(used) == sum(len(account.keys) for account in ACCOUNTS)
 
-    async def books() -> tuple[int, int]:
+    first = (datetime.now(UTC) - timedelta(days=DAYS, hours=1)).date().replace(day=1)
+
+    async def books() -> tuple[int, int, list[tuple[list[Table], list[str]]]]:
         db = Database(database_url)
         try:
+            await seal(db)
             async with db.transaction() as tx:
-                return sum(line.amount for line in await trial_balance(tx)), await unbalanced_entries(tx)
+                papers = [await tables_of(tx, month) for month in (first, next_month(first))]
+                return sum(line.amount for line in await trial_balance(tx)), await unbalanced_entries(tx), papers
         finally:
             await db.close()
 
-    assert asyncio.run(books()) == (0, 0)
+    total, unbalanced, months = asyncio.run(books())
+    assert (total, unbalanced) == (0, 0)
+    for tables, faults in months:
+        assert faults == []
+        require_nothing_below_zero(tables)
+
+
+def require_nothing_below_zero(tables: list[Table]) -> None:
+    """Credit was paid for before it was used, so no month has any deferred revenue or margin below zero."""
+    columns = {"deferred_revenue": "opening closing", "margin_by_model_and_provider": "revenue margin"}
+    for table in (table for table in tables if table.name in columns):
+        assert table.rows, table.name
+        for column in columns[table.name].split():
+            place = table.columns.index(column)
+            assert all(Decimal(row[place]) >= 0 for row in table.rows), (table.name, column, table.rows)

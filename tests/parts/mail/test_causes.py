@@ -9,9 +9,10 @@ from sqlalchemy import text
 
 from billing import books
 from billing.low_credit import notify_low
-from catalog import launch_mails, votes
+from catalog import launch_mails, models, votes
 from catalog.values import Status
 from router.admin.launch import launch_model, move_model
+from router.admin.model_impact import measure_move
 from router.admin.prices import set_price
 from router.changes.audit import Actor
 from router.changes.transaction import UnitOfWork, transact
@@ -96,6 +97,9 @@ async def test_a_launch_is_mailed_to_who_chose_it_and_an_endpoint_that_fell_out_
             await launch_mails.choose(work.connection, model, voter)
         await votes.vote(work.connection, model, await add_account(work.connection, 0, name="no mail, please"))
         await add_account(work.connection, 0, name="nobody")
+        before = await models.get(work.connection, model)
+        impact = await measure_move(work.connection, before, Status.LIVE, work.now)
+        assert {user.account_name for user in impact.users if user.is_mailed} == {"voter 0", "voter 1"}
         await launch_model(work, model)
 
     async def fall(work: UnitOfWork) -> None:

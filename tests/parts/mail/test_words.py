@@ -2,6 +2,7 @@
 
 import html
 import re
+from email import message_from_bytes
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from mail.kinds import ALL, DocumentReference, KeyCreated
+from mail.kinds import ALL, DocumentReference, Invitation, KeyCreated
 from mail.message import Envelope, message_of
 from mail.render import Rendered, Surroundings, render
 from mail.topics import TOPICS
@@ -98,6 +99,15 @@ def test_mails_say_what_is_written_down() -> None:
     assert found == GOLDEN.read_text()
 
 
+def test_an_operators_invitation_names_no_account_and_nobody_of_the_machine() -> None:
+    mail = Invitation(account_name="", role="finance_admin", by="cli:root", path="/sign-in/operator/0199a3f0", until=AT)
+    rendered = render(stored(mail), mail, AROUND)
+    assert_same(rendered)
+    assert rendered.subject == "You are invited to operate gigarouter"
+    assert "as finance admin" in rendered.text
+    assert "cli:root" not in rendered.text
+
+
 @pytest.mark.parametrize("kind", ["document_issued", "invoice_overdue"])
 def test_documents_are_mailed_in_their_payers_language(kind: str) -> None:
     [mail] = [one for one in EXAMPLES if one.kind == kind]
@@ -135,7 +145,9 @@ def test_what_is_put_into_a_mail_never_becomes_markup_a_header_or_a_link(value: 
         assert "//evil.example/free-credit" not in rendered.text or ": //evil" in rendered.text
         envelope = Envelope(sender="a@house.example", address="ann@acme.example", message_id="1", created_at=AT)
         sent = message_of(rendered, envelope).as_bytes()
-        assert b"\nBcc:" not in sent
+        # A line of a body may begin so, where quoted-printable breaks it.
+        assert all(part["Bcc"] is None for part in message_from_bytes(sent).walk())
+        assert b"\nBcc:" not in sent.partition(b"\r\n\r\n")[0]
         assert max(map(len, sent.split(b"\r\n"))) <= 998
 
 

@@ -12,6 +12,7 @@ from xml.etree import ElementTree as ET
 import httpx
 import msgspec
 import pytest
+from sqlalchemy import text
 
 from router.admin.licenses import record_claim, resolve_license
 from router.changes.transaction import transact
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.anyio
 
 GOLDEN = Path(__file__).parent / "golden"
 F2LLM, LIVE = "codefuse-ai/F2LLM-v2-4B", "acme/embed-large"
+# It has no batch price: its batch calls pay the list price.
+ONE_PRICE = "acme/one-price"
 FIGURES = """
 INSERT INTO endpoint_figures (endpoint_id, span, size, answered, ours, providers, customers, latency)
 SELECT e.id, span, 'small', $2::bigint, 0, $3::bigint, 5,
@@ -39,6 +42,7 @@ def live(build: DatabaseBuilder) -> None:
     model = build.a_model(LIVE, nano_per_mtok=10_000_000, batch_nano_per_mtok=6_000_000)
     build.an_endpoint(model, "https://alpha.example/v1", name="alpha", max_batch=2048)
     build.an_endpoint(model, "https://beta.example/v1", name="beta")
+    build.a_model(ONE_PRICE, nano_per_mtok=8_000_000)
     build.rows("UPDATE providers SET regions = '{eu}', retention_days = 0, collects_data = false WHERE name = 'alpha'")
     build.rows(FIGURES, "alpha", 1000, 0, 7)
     build.rows(FIGURES, "beta", 950, 50, 11)
@@ -101,6 +105,12 @@ async def test_the_page_of_f2llm_v2_4b_says_what_its_sources_say_and_no_more(pag
     markdown = (await read(pages, f"/models/{F2LLM}.md")).text
     assert "What holds: Apache-2.0 AND CC-BY-NC-ND-4.0." in markdown
     assert "A statement about another model, codefuse-ai/F2LLM-v2-14B:" in markdown
+    for line in (
+        *("- research use: yes, with attribution.", "- MTEB, multilingual: 67.06 (mean score, of 100), measured by"),
+        *("- Trained widths: 8, 16,", "## Changes of this entry", "0 accounts want this model."),
+        "- Updated: May 2026 (source: gigarouter catalogue page, 2026-11-24",
+    ):
+        assert line in markdown, line
 
 
 async def test_the_page_of_a_live_model_with_a_degraded_endpoint(pages: Pages) -> None:
@@ -127,6 +137,11 @@ async def test_a_member_sees_what_holds_for_their_keys_votes_and_sends_evidence(
     mine = (await ann.get("/models?mine=1")).text
     assert LIVE in mine
     assert f'value="{F2LLM}"' not in mine
+    for models, may in ((["codefuse-ai/F2LLM-v2-80M"], False), (list[str](), True)):
+        async with pages.context.writes.db.transaction() as tx:
+            await tx.execute(text("UPDATE keys SET models = :models"), {"models": models})
+        await pages.context.reads.catch_up()
+        assert (LIVE in (await ann.get("/models?mine=1")).text) is may
     [action] = set(re.findall(r'action="(/accounts/[^"]+)"', page.text))
     voted = await ann.post(action, data={"act": "vote", "note": "1B tokens a month"})
     assert voted.status_code == 303
@@ -161,6 +176,21 @@ async def test_filters_order_and_the_twins_have_the_same_rows(pages: Pages) -> N
     assert "No model fits" in (await read(pages, "/models?q=nothing-has-that-name")).text
     feed = ET.fromstring((await read(pages, "/models.atom")).content)
     assert len(feed.findall("{http://www.w3.org/2005/Atom}entry")) > 20
+    some = "?q=embed-large"
+    assert f'href="/models.atom{some}"' in (await read(pages, f"/models{some}")).text
+    feed = ET.fromstring((await read(pages, f"/models.atom{some}")).content)
+    titles = [entry[0].text or "" for entry in feed.findall("{http://www.w3.org/2005/Atom}entry")]
+    assert titles
+    assert all(title.startswith(f"{LIVE}: ") for title in titles)
+
+
+async def test_a_batch_call_pays_the_list_price_where_there_is_no_other(pages: Pages) -> None:
+    for address in ("/models?q=one-price", f"/compare?m={ONE_PRICE}&m={LIVE}"):
+        assert "as list" in (await read(pages, address)).text
+    [listed] = json.loads((await read(pages, "/models.json?q=one-price")).text)["data"]
+    assert listed["batch_usd_per_mtok"] == listed["usd_per_mtok"] == "0.008"
+    order = re.findall(r'name="m" value="(acme/[^"]+)"', (await read(pages, "/models?q=acme/&sort=batch")).text)
+    assert order == [LIVE, ONE_PRICE]
 
 
 async def test_a_comparison_is_its_address(pages: Pages) -> None:
@@ -168,7 +198,11 @@ async def test_a_comparison_is_its_address(pages: Pages) -> None:
     compared(found, "compare")
     assert "1,000,000 tokens a month" in found
     assert "Same vector space? | no." in found
-    assert "Name two to four models" in (await read(pages, f"/compare?m={LIVE}&m={LIVE}")).text
+    single = page_text((await read(pages, f"/compare?m={LIVE}&m={LIVE}")).text)
+    assert f"{LIVE} is chosen." in single
+    assert "Add one to three models" in single
+    assert "Name two to four models" in (await read(pages, "/compare")).text
+    assert "There is no model no/such" in (await read(pages, f"/compare?m={LIVE}&m=no/such", 404)).text
     four = "&".join(f"m=codefuse-ai/F2LLM-v2-{size}" for size in ("80M", "160M", "330M", "0.6B", "1.7B"))
     assert (await pages.reader().get(f"/compare?{four}")).status_code == 400
 
@@ -203,8 +237,9 @@ async def test_a_bad_address_is_a_sentence(pages: Pages) -> None:
         answer = await client.get(path)
         assert answer.status_code == status, path
         assert "internal_error" not in answer.text
+        assert not re.search(r"\b(int|str|float|null|RFC3339)\b", page_text(answer.text).partition("Code:")[0]), path
         if status == 404 and "nothing" in path:
-            assert "no such model" in answer.text
+            assert "There is no model no" in answer.text
 
 
 async def test_two_hundred_models_are_light_and_cost_no_more_statements_than_one(

@@ -2,11 +2,13 @@
 
 import re
 from hashlib import sha256
+from itertools import accumulate
 
 import httpx
 import pytest
 
 from billing.credits import GrantKind
+from billing.money import from_usd
 from router.identity.members import Role
 from store.ids import AccountId, wire
 from tests.builders.account_money import an_account_with_papers
@@ -34,6 +36,11 @@ def cells(page: str) -> list[str]:
     return [re.sub("<[^>]+>", "", cell) for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", page)]
 
 
+def nano_of(text: str) -> int:
+    """An amount as it is written, to the nano."""
+    return from_usd(text.replace("$", "").replace(",", "").replace("\N{MINUS SIGN}", "-"))
+
+
 async def test_the_balance_is_split_and_movements_add_up_to_it(pages: Pages, rich: AccountId) -> None:
     reader = finance(pages, rich)
     credit = (await reader.get(base(rich, "/credit"))).text
@@ -45,8 +52,12 @@ async def test_the_balance_is_split_and_movements_add_up_to_it(pages: Pages, ric
     assert 'title="$7.500000021 exactly"' in credit
     assert "no payments are set up" in credit
     page = (await reader.get(base(rich, "/credit/movements"))).text
-    exact = [int(nano) for nano in re.findall(r'<data class="number" value="(-?\d+)"', page)]
-    assert 7_000_000_021 in exact
+    rows = re.findall(r'<td class="number">([^<]+)</td><td class="number">([^<]+)</td>', page)
+    exact = [(nano_of(change), nano_of(balance)) for change, balance in rows]
+    assert 7_000_000_021 in [change for change, _ in exact]
+    before, after = map(nano_of, re.findall(r'<dd class="number">([^<]+)</dd>', page))
+    assert [balance for _, balance in exact] == list(accumulate((change for change, _ in exact), initial=before))[1:]
+    assert exact[-1][1] == after
     assert cells(page).count("credit") == 2
     assert "Balance on" in page
     empty = (await reader.get(base(rich, "/credit/movements?period=2020"))).text

@@ -63,4 +63,9 @@ async def test_robots_read_public_pages_alone(pages: Pages) -> None:
     assert len(sitemap) > len(ARTICLES)
     llms = (await client.get("/llms.txt")).text
     assert llms.startswith("# gigarouter\n")
-    assert "codefuse-ai/F2LLM-v2-4B" in llms
+    links = re.findall(r"\]\(http://[^/]+(/[^)]+)\)", llms)
+    assert {"/docs/keys", "/pricing", "/status.json", "/models.json", "/models/codefuse-ai/F2LLM-v2-4B.md"} <= set(
+        links
+    )
+    for link in [*(one for one in links if not one.startswith("/models/")), links[-1]]:
+        assert (await client.get(link)).status_code == 200, link

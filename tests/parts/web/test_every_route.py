@@ -11,7 +11,7 @@ from store.ids import AccountId, AccountViewId, new_id, wire
 from tests.harness.pages import Pages, a_member, an_operator
 from web.route import Route, Who
 from web.routes import ROUTES
-from web.viewer import Viewer
+from web.viewer import NOBODY, Viewer
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +94,31 @@ async def test_an_account_is_seen_by_who_started_to_see_it_and_changed_by_nobody
                 owner = await pages.reader(a_member(account, now=pages.now)).get(filled(route, account))
                 assert answer.status_code == owner.status_code < 500, (route.path, answer.status_code)
                 assert answer.headers["cache-control"] == "no-store", route.path
+
+
+async def test_a_slash_too_many_leads_to_the_page_and_nowhere_else(pages: Pages, account: AccountId) -> None:
+    for route in ROUTES:
+        path = filled(route, account)
+        for viewer in (NOBODY, reader_of(route, account, pages)):
+            client, method = pages.reader(viewer), "GET" if route.show else "POST"
+            for slashes in ("/", "//") if path != "/" else ():
+                answer = await client.request(method, f"{path}{slashes}?a=%C3%A4&b=//evil")
+                found = (answer.status_code, answer.headers.get("location"))
+                assert found == (308, f"{path}?a=%C3%A4&b=//evil"), route.path
+    client = pages.reader()
+    for evil in (
+        "//evil/",
+        "///evil/",
+        "/\\evil/",
+        "/%2f%2fevil/",
+        "//evil/%2e%2e/",
+        "/models/a/b/c/",
+        "/v1/models/",
+        "//",
+    ):
+        answer = await client.get(f"http://127.0.0.1:8001{evil}")
+        assert answer.status_code in (200, 404), evil
+        assert "location" not in answer.headers, evil
 
 
 # A person's own pages want a session of Postgres': tests/parts/web/test_sign_in.py opens one.

@@ -197,7 +197,10 @@ async def test_a_month_is_closed_by_its_checklist(pages: Pages, finance: Reader,
     assert "The provider bills in January." in words_of(await finance.confirm(signed))
     papers = words_of(await ops.open(f"{base}/papers"))
     assert "A preview as of now" in papers
-    assert "Trial balance" in papers
+    assert "Trial balance: " in papers
+    tax = words_of(await ops.open(f"{base}/papers?paper=tax_report"))
+    assert "Tax report It has no rows." in tax
+    await ops.open(f"{base}/papers?paper=nothing", status=400)
     table = await ops.client.get(f"{base}/papers/trial_balance")
     assert table.headers["content-type"].startswith("text/csv")
     assert b"0.05000001" in table.content

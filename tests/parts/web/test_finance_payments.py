@@ -3,13 +3,18 @@
 from datetime import date
 from urllib.parse import urlencode
 
+import asyncpg
 import pytest
+from pydantic import SecretStr
 
+from billing.stripe.search import fill_words
+from gigarouter.settings import Settings
 from router.identity.members import Role
 from store.ids import AccountId, RefundId, TopupId, new_id, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, words_of
+from tests.harness.stripe_webhooks import SECRET
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +55,17 @@ def payments(build: DatabaseBuilder) -> tuple[AccountId, AccountId]:
     return first, other
 
 
+@pytest.fixture(scope="module")
+def settings(settings: Settings) -> Settings:
+    secrets = {"stripe_secret_key": SecretStr("sk_test_x"), "stripe_webhook_secrets": [SecretStr(SECRET)]}
+    return settings.model_copy(update=secrets)
+
+
+@pytest.fixture(scope="module")
+def mirrored(build: DatabaseBuilder) -> AccountId:
+    return build.an_account(0, "Mirrored")
+
+
 @pytest.fixture
 def ops(pages: Pages) -> Reader:
     return Reader(pages.reader(an_operator(Role.OPS, now=pages.now), "olga"))
@@ -82,6 +98,57 @@ async def test_each_is_found_by_what_is_remembered(ops: Reader, payments: tuple[
             assert topup not in seen or text == "%", (kind, text)
     wrong = await ops.open("/finance/payments?status=nothing&period=2026-13", status=400)
     assert 'id="e-status"' in wrong.text
+
+
+async def test_words_follow_names_and_ids_and_have_an_index(
+    ops: Reader, pages: Pages, build: DatabaseBuilder, payments: tuple[AccountId, AccountId]
+) -> None:
+    topup, owner = wire(TopupId, TOPUP), await asyncpg.connect(build.url)
+
+    async def words() -> set[tuple[str, str]]:
+        return {(row["id"], row["words"]) for row in await owner.fetch("SELECT id, words::text FROM payment_words")}
+
+    await owner.execute("UPDATE accounts SET name = 'Ölmühle 株式会社日立' WHERE id = $1", payments[0])
+    await owner.execute("UPDATE topups SET session_id = 'cs_live_Zz9' WHERE id = $1", TOPUP)
+    for typed in ("olmu", "日立", "ZZ9", "live_zz9", "CS_LIVE", "olmühle 1250"):
+        assert topup in await found(ops, "payments", search=typed), typed
+    for typed in ("Söhne", "olmühle 1251", "cs_live_zz8"):
+        assert topup not in await found(ops, "payments", search=typed), typed
+    # Rows of an earlier release have no words: jobs write the same ones.
+    before = await words()
+    await owner.execute("DELETE FROM payment_words")
+    assert topup not in await found(ops, "payments", search="olmu")
+    async with pages.context.writes.db.transaction() as tx:
+        assert [await fill_words(tx, 1), await fill_words(tx, 9), await fill_words(tx, 9)] == [3, 2, 0]
+    assert await words() == before
+    await owner.execute("SET enable_seqscan = off")
+    plan = await owner.fetchval("EXPLAIN (FORMAT JSON) SELECT FROM payment_words WHERE words @@ payment_question('x')")
+    assert "payment_words_words" in plan
+    await owner.execute("UPDATE accounts SET name = 'Müller_& Söhne' WHERE id = $1", payments[0])
+    await owner.close()
+
+
+async def test_usage_at_stripe_s_meters_is_switched_on_and_off_and_says_what_waits(
+    pages: Pages, ops: Reader, build: DatabaseBuilder, mirrored: AccountId
+) -> None:
+    assert "No account has its usage" in words_of(await ops.open("/finance/meter-mirrors"))
+    account = mirrored
+    finance = Reader(pages.reader(an_operator(Role.FINANCE_ADMIN, now=pages.now), "fred"))
+    page = "/finance/meter-mirrors"
+    await finance.write(f"{page}/on", account="Mirrored")
+    owner = await asyncpg.connect(build.url)
+    await owner.execute(
+        "INSERT INTO metered_days (account_id, meter, day, total, fault)"
+        " VALUES ($1, 'tokens', current_date, 5, '<b>no')",
+        account,
+    )
+    await owner.close()
+    listed = await ops.open(page)
+    assert f"{wire(AccountId, account)} ✕ failed" in words_of(listed)
+    assert "<b>no Switch off" in words_of(listed)
+    assert 'href="/finance/differences?scope=meters"' in listed.text
+    await finance.write(f"{page}/{wire(AccountId, account)}/off")
+    assert "⊘ off" in words_of(await ops.open(page))
 
 
 async def test_disputes_come_newest_first_page_by_page(ops: Reader, payments: tuple[AccountId, AccountId]) -> None:

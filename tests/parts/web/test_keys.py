@@ -122,6 +122,33 @@ async def test_a_key_is_made_and_seen_once_and_ends_with_its_name_in_the_button(
     assert "Edit" not in main_of(await ann.get(one))
 
 
+async def test_the_way_back_to_a_form_that_was_sent_makes_another_key_and_a_wrong_model_loses_nothing(
+    pages: Pages, ann: Viewer, base: str
+) -> None:
+    client = pages.reader(ann)
+    typed = fields(await client.get(f"{base}/keys/new"), f"{base}/keys/new") | {"use": "commercial"}
+    first, twice = [await client.post(f"{base}/keys/new", data=typed | {"name": "before"}) for _ in range(2)]
+    assert SECRET.findall(first.text) == SECRET.findall(twice.text) != []
+    back = await client.post(f"{base}/keys/new", data=typed | {"name": "after"})
+    assert (back.status_code, "was sent before with something else in it" in back.text) == (422, True)
+    again = fields(back, f"{base}/keys/new")
+    assert (again["name"], again["once"] != typed["once"]) == ("after", True)
+    made = await client.post(f"{base}/keys/new", data=again)
+    assert made.status_code == 200
+    path = re.search(rf"{base}/keys/key_\w+", (await client.get(f"{base}/keys")).text)
+    assert path is not None
+    edit = fields(await client.get(path[0]), f"{path[0]}/edit") | {
+        "name": "typed",
+        "models": "no/such",
+        "cap_day": "-5",
+    }
+    wrong = await client.post(f"{path[0]}/edit", data=edit)
+    assert (wrong.status_code, "It has to be an amount in USD with at most" in wrong.text) == (400, True)
+    wrong = await client.post(f"{path[0]}/edit", data=edit | {"cap_day": ""})
+    assert (wrong.status_code, "There is no model" in wrong.text) == (404, True)
+    assert (fields(wrong, f"{path[0]}/edit")["name"], "no/such" in wrong.text) == ("typed", True)
+
+
 async def test_who_may_see_keys_and_who_has_to_sign_in_again(pages: Pages, account: AccountId, base: str) -> None:
     finance = pages.reader(a_member(account, Role.FINANCE, now=pages.now))
     for path in ("keys", "keys/new", "management-keys", "audit"):

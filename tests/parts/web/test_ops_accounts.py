@@ -7,7 +7,7 @@ import pytest
 
 from router.changes.transaction import UnitOfWork
 from router.identity.members import Role, add_member
-from store.ids import AccountId, wire
+from store.ids import AccountId, parse, wire
 from tests.builders.database import DatabaseBuilder
 from tests.harness.pages import Pages, an_operator
 from tests.harness.reading import Reader, form_of, words_of
@@ -23,8 +23,19 @@ def umbrella(build: DatabaseBuilder) -> str:
     return wire(AccountId, account)
 
 
+@pytest.fixture(scope="module")
+def used(build: DatabaseBuilder, umbrella: str) -> None:
+    """Its key was used a moment ago."""
+    account = parse(AccountId, umbrella)
+    build.rows(
+        "INSERT INTO key_uses (key_id, used_at, network, client)"
+        " SELECT id, now(), '198.51.100.0/24', 'curl' FROM keys WHERE account_id = $1",
+        account,
+    )
+
+
 async def test_an_account_is_suspended_with_a_reason_and_resumed(pages: Pages, umbrella: str) -> None:
-    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    ops = Reader(pages.reader(an_operator(now=pages.now, zone="Asia/Kathmandu")))
     assert "Umbrella" in words_of(await ops.open("/ops/accounts"))
     page = await ops.open(f"/ops/accounts/{umbrella}")
     assert re.search(r"Credit, USD \d+\.\d\d", words_of(page))
@@ -39,6 +50,10 @@ async def test_an_account_is_suspended_with_a_reason_and_resumed(pages: Pages, u
     assert "It is done" in words_of(done)
     assert "account.suspend" in words_of(done)
     assert "They asked us to." in words_of(done)
+    for path in (f"/ops/accounts/{umbrella}", "/ops/accounts", "/ops/audit"):
+        page = await ops.open(path)
+        assert "+0545</time>" in page.text, "times are in the reader's zone"
+        assert "UTC</time>" not in page.text, path
 
     late = await ops.open(f"/ops/accounts/{umbrella}/resume")
     await ops.write(f"/ops/accounts/{umbrella}/resume", reason="They paid.")
@@ -46,6 +61,38 @@ async def test_an_account_is_suspended_with_a_reason_and_resumed(pages: Pages, u
     assert "Somebody else changed it" in words_of(refused)
     assert "Status suspended active" in words_of(refused)
     assert form_of(refused).fields["reason"] == "Mine, typed at length."
+
+
+async def test_the_networks_of_a_key_are_read_and_set_with_a_reason(pages: Pages, umbrella: str, used: None) -> None:
+    ops = Reader(pages.reader(an_operator(now=pages.now)))
+    account = await ops.open(f"/ops/accounts/{umbrella}")
+    assert "every one" in words_of(account)
+    [one] = re.findall(r'href="(/ops/keys/key_\w+)"', account.text)
+    page = words_of(await ops.open(one))
+    assert "198.51.100.0/24, curl" in page
+    assert "It may be used from every network." in page
+    form = await ops.open(f"{one}/networks")
+    wrong = await ops.send(form, status=400, networks="203.0.113.7/24", reason="Mine.")
+    assert "aria-invalid" in wrong.text
+    assert form_of(wrong).fields["networks"] == "203.0.113.7/24"
+    shown = await ops.send(wrong, networks="203.0.113.0/24, 2001:db8::/48")
+    assert "Networks none 203.0.113.0/24, 2001:db8::/48" in words_of(shown)
+    assert "It was used last from 198.51.100.0/24, which is in none of these networks" in words_of(shown)
+    assert form_of(shown).button.startswith("Set the networks of ")
+    done = words_of(await ops.confirm(shown))
+    assert "⚠ It was used last from 198.51.100.0/24" in done
+    assert "203.0.113.0/24, 2001:db8::/48" in words_of(await ops.open(f"/ops/accounts/{umbrella}"))
+    late = await ops.send(form, status=409, networks="")
+    assert "Networks none 203.0.113.0/24, 2001:db8::/48" in words_of(late)
+    assert "It may be used from every network." in words_of(await ops.confirm(await ops.send(late)))
+    assert "State paused" in re.sub(r"\W+", " ", words_of(await ops.write(f"{one}/pause", reason="It leaked.")))
+    audit = words_of(await ops.open(f"/ops/audit?subject={one.rpartition('/')[2]}"))
+    assert "key.pause" in audit
+    assert "It leaked." in audit
+    assert "Mine." in audit
+    reads = Reader(pages.reader(an_operator(Role.FINANCE_ADMIN, now=pages.now), "fred"))
+    await reads.open(one)
+    await reads.open(f"{one}/networks", status=403)
 
 
 async def test_credit_is_given_by_finance_and_shown_before(pages: Pages, umbrella: str) -> None:

@@ -1,5 +1,6 @@
 """What pages are put together from: amounts, counts, times, charts, origins, Markdown. Plain values, no server."""
 
+import re
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -8,7 +9,7 @@ import pytest
 from web.markdown import render_markdown
 from web.origins import Origins
 from web.parts import money, numbers, times
-from web.parts.chart import BUCKETS_MAX, Chart, Series, draw
+from web.parts.chart import BUCKETS_MAX, Chart, Level, Series, draw
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,22 @@ def test_a_chart_has_a_path_for_each_series_and_a_gap_where_nothing_is_known() -
     assert empty.paths[0].d == ""
     tiny = draw(Chart(title="t", unit="", labels=("a",), series=(Series("a", (0.00042,)),)))
     assert float(tiny.up[-1].text) >= 0.00042
+
+
+def test_small_drifts_are_told_apart_on_a_logarithmic_axis_whose_lowest_line_is_zero() -> None:
+    labels = ("a", "b", "c")
+    series = (Series("s", (1e-6, 2e-6, 0.0)), Series("far", (None, 0.3, 1e-12)))
+    level = Level("allowed", 2e-3)
+    drawing = draw(Chart(title="t", unit="", labels=labels, series=series, kind="lines", scale="log", levels=(level,)))
+    assert [tick.text for tick in drawing.up] == ["0", "10⁻⁶", "10⁻⁵", "10⁻⁴", "0.001", "0.01", "0.1", "1"]
+    heights = [float(height) for height in re.findall(r"[ML][0-9.]+ ([0-9.]+)", drawing.paths[0].d)]
+    assert heights[0] - heights[1] > 5
+    assert heights[2] == drawing.baseline == drawing.up[0].at
+    assert drawing.up[-1].at < drawing.levels[0].at < drawing.up[4].at + 1
+    nothing = draw(
+        Chart(title="t", unit="", labels=labels, series=(Series("s", (0.0,) * 3),), kind="lines", scale="log")
+    )
+    assert [tick.text for tick in nothing.up] == ["0", "0.1", "1"]
 
 
 def test_a_host_is_ours_with_and_without_its_schemes_port() -> None:

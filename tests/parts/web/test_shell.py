@@ -6,8 +6,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from router.errors import HeadersTooLarge
 from router.identity.members import Role
-from store.ids import AccountId, new_id, wire
+from store.ids import AccountId, RequestId, new_id, wire
 from tests.harness.pages import Pages, a_member, an_operator
 from web.route import Who
 from web.routes import ROUTES
@@ -123,6 +124,15 @@ async def test_an_address_that_cannot_be_read_gets_a_sentence(pages: Pages, quer
     assert answer.status_code == 400
     assert word in answer.text
     assert "<code>invalid_request</code>" in answer.text
+
+
+async def test_what_never_became_a_request_gets_a_page(pages: Pages) -> None:
+    answer = pages.app.refuse_unread(HeadersTooLarge("The head of the request is too large."), RequestId(new_id()))
+    text, headers = b"".join(answer.body).decode(), dict(answer.headers)
+    assert (answer.status, headers[b"content-type"]) == (431, b"text/html; charset=utf-8")
+    assert "The head of the request is too large." in text.partition("<main")[2]
+    assert b"content-security-policy" in headers
+    assert headers[b"cache-control"] == b"no-store"
 
 
 async def test_texts_that_are_typed_are_text(pages: Pages) -> None:

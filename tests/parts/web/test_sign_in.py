@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from gigarouter.settings import Settings
 from gigarouter.web_wiring import pages as run_pages
@@ -66,6 +66,14 @@ async def test_from_a_model_to_a_key_in_one_mail_and_back(site: Site) -> None:
     for path in ("/me", "/sign-in", "/me/passkeys"):
         await browser.get(path)
         assert not [key for key in keys if key in browser.text]
+    account = await account_of(site, browser)
+    async with site.context.reads.db.transaction() as tx:
+        path = await tx.scalar(
+            text("SELECT facts ->> 'path' FROM mails WHERE kind = 'welcome' AND address = 'first@example.com'")
+        )
+    assert path == f"/accounts/{account}", "the mail leads to the account"
+    await browser.get(f"/accounts/{account}/audit?action=key")
+    assert browser.text.count('<th scope="row">first@example.com</th><td>key.create</td>') == 2, "nobody else made them"
     again = await site.signed_in("first@example.com")
     assert again.path == "/me"
 
@@ -251,7 +259,7 @@ async def test_an_operator_without_a_passkey_reaches_nothing_and_the_invitation_
     # A number is no name that browsers make passkeys for; the pages say so in `up` by their address.
     device.origin = site.context.people.party.origin
     await browser.post(path, {"credential": device.create(made.text), "name": "token"})
-    assert browser.path == "/me"
+    assert browser.path == "/ops", "an operator comes to the console"
     asked = await browser.once("POST", "/sign-in/passkey/options", data={})
     again = site.browser()
     again.cookies |= {"__Host-browser": browser.cookies["__Host-browser"]}

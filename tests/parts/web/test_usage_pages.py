@@ -5,6 +5,8 @@ import io
 import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from html import unescape
+from zoneinfo import ZoneInfo
 
 import httpx
 import pytest
@@ -12,7 +14,7 @@ import pytest
 from billing.money import from_usd
 from billing.rollups.fill import add_before, add_pending
 from router.identity.members import Role
-from store.ids import AccountId, KeyId, RequestId, wire
+from store.ids import AccountId, KeyId, RequestId, parse, wire
 from store.postgres import Database
 from tests.builders.calls import CALLS, MODELS, Filled
 from tests.builders.database import DatabaseBuilder
@@ -125,6 +127,38 @@ async def test_calls_are_filtered_paged_and_explained_and_a_refusal_says_what_li
     for path in ("req_" + "0" * 32, "nonsense"):
         assert (await ann.get(f"{filled.base}/calls/{path}")).status_code == 404
     assert (await ann.get(f"{filled.base}/calls.csv?outcome=lost")).status_code == 400
+
+
+async def test_refused_calls_are_counted_as_filtered_and_lead_to_just_these(
+    ann: httpx.AsyncClient, filled: Filled
+) -> None:
+    own, other = (wire(KeyId, key) for key in filled.keys)
+    for query, count in (("", 1), (f"&key_id={own}", 1), (f"&key_id={other}", 0), (f"&model={MODELS[1]}", 0)):
+        page = (await ann.get(f"{filled.base}/usage?zone=Asia/Kathmandu{query}")).text
+        [(href, found)] = re.findall(r'href="([^"]+outcome=refused)">(\d+)</a>', page)
+        assert int(found) == count, query
+        listed = await ann.get(unescape(href))
+        assert listed.status_code == 200
+        assert listed.text.count(f'href="{filled.base}/calls/req_') == count, href
+
+
+async def test_days_of_a_filter_are_those_of_the_readers_zone(ann: httpx.AsyncClient, filled: Filled) -> None:
+    zone = ZoneInfo("Asia/Kathmandu")
+    today = datetime.now(zone).date()
+    begins = datetime(today.year, today.month, today.day, tzinfo=zone)
+    query = f"from={today}&outcome=answered"
+    page = (await ann.get(f"{filled.base}/calls?{query}")).text
+    assert "From, a day (Asia/Kathmandu)" in page
+    shown = [RequestId(parse(RequestId, one)) for one in re.findall(r'/calls/(req_[0-9a-f]+)"', page)]
+    assert shown
+    assert all((one.int >> 80) / 1000 >= begins.timestamp() for one in shown)
+    [csv_href] = re.findall(r'href="([^"]+)">CSV of the whole selection', page)
+    assert "zone=Asia%2FKathmandu" in csv_href
+    rows = list(csv.DictReader(io.StringIO((await ann.get(unescape(csv_href))).text)))
+    assert len(rows) == len(shown)
+    assert (await ann.get(f"{filled.base}/calls?from={today}&zone=Mars/Olympus")).status_code == 400
+    audit = await ann.get(f"{filled.base}/audit?since={today}")
+    assert (audit.status_code, "From (Asia/Kathmandu)" in audit.text) == (200, True)
 
 
 async def test_a_page_asks_postgres_as_much_for_a_thousand_calls_as_for_one(

@@ -23,7 +23,7 @@ from tests.harness.one_of_each import (
     reader_of,
 )
 from tests.harness.pages import Pages, a_member, served_pages
-from tests.harness.reading import words_of
+from tests.harness.reading import forms_of, words_of
 from web.request import FORM_MEDIA
 from web.route import Route, Who
 from web.routes import ROUTES
@@ -144,9 +144,41 @@ async def test_a_text_of_the_database_is_markup_nowhere(
     assert seen > 20, seen
 
 
+TYPED = re.compile(r'<(?:input(?![^>]*type="(?:hidden|checkbox|radio|file|password)")|textarea)[^>]*? name="([^"]+)"')
+# Of these nothing is sent back, or they ask somebody outside.
+NOT_SENT_BACK = ("/credential", "/models", "/test", "/check", "/sign-in")
+
+
+async def test_a_form_with_far_too_much_comes_back_with_all_of_it_and_a_sentence(
+    pages: Pages, account: AccountId, values: dict[str, str]
+) -> None:
+    """More than 64 KiB, in all fields of each form together."""
+    acted = {address for _, address in walked(ACTED, values)}
+    seen, faults = set[str](), []
+    # The consoles' forms are at the address that they are posted to.
+    for route, address in walked([one for one in SHOWN if one.act or one.who is not Who.OPERATOR], values):
+        client = pages.reader(reader_of(route, account, pages.now))
+        page = await client.get(address)
+        for form in forms_of(page) if "text/html" in page.headers.get("content-type", "") else []:
+            action = form.action or address
+            names = [name for name in dict.fromkeys(TYPED.findall(page.text)) if name in form.fields]
+            if action not in acted - seen or action.startswith("/sign-in") or action.endswith(NOT_SENT_BACK):
+                continue
+            seen |= {action}
+            typed = {name: f"{number}" + "Y" * (70_000 // len(names)) for number, name in enumerate(names)}
+            if not typed:
+                continue
+            answer = await client.post(action, data=form.fields | typed)
+            is_back = all(text in answer.text for text in typed.values())
+            if answer.status_code >= 500 or not is_back or 'class="wrong"' not in answer.text:
+                faults.append((answer.status_code, action, words_of(answer)[:300]))
+    assert not faults, faults
+    assert len(seen) > 30, seen
+
+
 # Bodies that no page of ours sends, and what may answer them.
 BODIES = {
-    b"&".join(b"f%d=1" % number for number in range(10_000)): (400, 413),
+    b"&".join(b"f%d=1" % number for number in range(10_000)): (400,),
     # A page that takes files has room for it, and no such field.
     b"name=" + b"x" * 1_000_000: (400, 413),
     b"name=%zz&note=%": (303, 400, 404, 409, 200, 422, 503),
@@ -166,6 +198,8 @@ async def test_a_form_that_no_page_sends_is_refused_by_every_page(
             answer = await client.post(address, content=body, headers={"content-type": FORM_MEDIA.decode()})
             if answer.status_code not in expected or (not answer.content and answer.status_code != 303):
                 faults.append((answer.status_code, address, body[:20]))
+            if answer.status_code == 413 and "longest field, name, has 1,000,000 characters" not in answer.text:
+                faults.append((answer.status_code, address, answer.content))
     assert not faults, faults
 
 

@@ -71,14 +71,16 @@ def test_an_edit_changes_what_is_given_and_tells_from_what_to_what(ops: Operator
     path = f"/models/{create_model(ops, 'acme/edited', languages='de', prompts={'query': 'q: '})}"
     assert ops("PATCH", path, {"note": "x"}, 428)["error"]["code"] == "precondition_required"
     before = ops.ask("GET", path)
-    edited = ops.edit(path, {"revision": "0123456789", "published_on": "2026-01-02", "aliases": ["edited-1"]})
+    edited = ops.edit(
+        path, {"revision": "0123456789", "published_on": "2026-01-02", "aliases": ["edited-1"], "reason": "read"}
+    )
     assert (edited["languages"], edited["prompts"]) == ("de", {"query": "q: "})
     assert edited["space"] != before.json()["space"]
     stale = ops("PATCH", path, {"note": "x"}, 409, if_match=before.headers["etag"])
     assert stale["error"]["code"] == "version_conflict"
     row = ops("GET", "/audit?subject=acme/edited")["data"][0]
     assert (row["action"], row["before"]["revision"], row["after"]["revision"]) == ("model.edit", None, "0123456789")
-    assert row["before"]["space"] == before.json()["space"]
+    assert (row["before"]["space"], row["reason"]) == (before.json()["space"], "read")
     assert set(row["after"]) == {"revision", "published_on", "aliases", "space"}
     assert ops.edit(path, {"published_on": None, "revision": None})["space"] == before.json()["space"]
     assert ops.edit(path, {"aliases": []})["aliases"] == []
@@ -156,6 +158,20 @@ def test_what_customers_of_a_served_model_rely_on_stays(product: Product, ops: O
         assert (error["param"], "customers rely on it" in error["message"]) == (fact, True)
     assert ops.edit(path, {"summary": "Better said."})["summary"] == "Better said."
     assert "customers rely on it" in failing(product, "models", "edit", model, "--dimensions", "256")
+
+
+def test_a_model_that_ends_names_the_one_that_takes_its_place(ops: Operator) -> None:
+    old, new = create_model(ops, "acme/old"), create_model(ops, "acme/new", aliases=["new-1"])
+    for wrong, status in ((old, 409), ("acme/nobody", 404)):
+        ops("POST", f"/models/{old}:retire?dry_run=1", {"successor": wrong}, status)
+    dry = ops("POST", f"/models/{old}:retire?dry_run=1", {"successor": "new-1"})
+    assert (dry["successor"], dry["impact"]["accounts"], dry["impact"]["first"]) == (new, 0, [])
+    done = ops("POST", f"/models/{old}:retire", {"successor": "new-1", "reason": "It is better."})
+    assert (done["status"], done["successor"], done["impact"]) == ("retired", new, None)
+    row = ops("GET", f"/audit?subject={old}")["data"][0]
+    assert (row["after"], row["reason"]) == ({"status": "retired", "successor": new}, "It is better.")
+    assert "takes nobody's place" in ops("POST", f"/models/{new}:retire", {"successor": old}, 409)["error"]["message"]
+    assert ops("POST", f"/models/{old}:announce", {})["successor"] is None
 
 
 def test_the_command_line_adds_and_edits_by_the_same_rules(product: Product, ops: Operator) -> None:

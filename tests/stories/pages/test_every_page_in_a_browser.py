@@ -1,7 +1,8 @@
 """Walks every page of the table of routes in Chromium: accessible, light and dark, narrow, with text twice as large.
 
-The things that the pages are about are there. axe looks at each template once, in light and dark; what pages of one
-template differ in (fields, ids, links, headings) is looked at on every one.
+The things that the pages are about are there. None sends more than six statements to Postgres. axe looks at each
+template once, in light and dark; what pages of one template differ in (fields, ids, links, headings) is looked at on
+every one.
 """
 
 import asyncio
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.anyio
 # A person's own pages want a session: test_sign_in_in_a_browser.py and test_three_stories.py walk them.
 SHOWN = [route for route in ROUTES if route.show and route.who is not Who.PERSON]
 FILES = re.compile(r"\.(csv|json|md|atom|txt|xml)$|/files/|/pictures/|/papers/\{|\{format\}")
+STATEMENTS_MAX = 6
 # Signing in leads elsewhere whoever is signed in, or wants what a mail has; the first page leads to the list.
 ELSEWHERE = ("/sign-in/", "/unsubscribe/")
 
@@ -76,7 +78,10 @@ async def test_every_page_is_accessible_and_fits(
                 continue
             site.pages.readers.known["walker"] = reader_of(route, account, site.pages.now)
             address = address_of(route, values)
-            answer = await client.get(address, follow_redirects=True)
+            with site.pages.counted() as statements:
+                answer = await client.get(address, follow_redirects=True)
+            if len(sent := site.pages.without_begin(statements)) > STATEMENTS_MAX:
+                faults.append(f"{address}: {len(sent)} statements")
             faults += [f"{address}: {fault}" for fault in differing_faults(answer.text)]
             template = templates[-1]
             if template not in seen:

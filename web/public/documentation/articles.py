@@ -32,6 +32,7 @@ ARTICLES: tuple[Article, ...] = (
     Article("limits", "limits.md", "Limits and refusals", "What is counted, and when to come back.", _CALLS),
     Article("routing", "routing.md", "Routing", "How the endpoint of a call is chosen, and what you can say.", _CALLS),
     Article("keys", "pages/keys.md", "Keys", "Make, rotate and stop keys, and what their list warns of.", _CALLS),
+    Article("usage", "pages/usage.md", "Usage and calls", "Where each dollar went, and why a call did.", _CALLS),
     Article(
         "members", "pages/members.md", "Members and signing in", "Who is in an account, and how they get in.", _CALLS
     ),

@@ -11,7 +11,8 @@ from billing.reconciliation.values import Kind
 from billing.stripe.errors import StripeUnavailable
 from billing.stripe.mirror_rules import EVENT_NAMES, Measure
 from billing.stripe.mirror_steps import mirror_usage
-from billing.stripe.mirrors import Mirror, find_mirror, switch
+from billing.stripe.mirrors import Backlog, Mirror, find_mirror, read_backlog, switch
+from gigarouter.telemetry.book_checks import BookChecks
 from router.admin.meter_mirrors import switch_mirror
 from router.changes.transaction import transact
 from router.errors import Conflict
@@ -53,6 +54,11 @@ async def find_mirror_of(p: Payments) -> Mirror:
         found = await find_mirror(tx, AccountId(account))  # type: ignore[arg-type]
     assert found is not None
     return found
+
+
+async def backlog(p: Payments) -> Backlog:
+    async with p.db.transaction() as tx:
+        return await read_backlog(tx)
 
 
 async def at_stripe(p: Payments, account: AccountId) -> dict[Measure, dict[int, int]]:
@@ -152,9 +158,11 @@ def test_while_stripe_is_down_for_two_days_days_wait_and_are_then_told_once(data
                 await mirror(p)
         found = await find_mirror_of(p)
         assert (found.waiting, found.oldest) == (6, TODAY - timedelta(days=2))
+        assert await backlog(p) == Backlog(waiting=6)
         p.stripe.faults.clear()
         before = len(p.world.taken)
         await mirror(p)
+        assert await backlog(p) == Backlog()
         assert len(p.world.taken) == before + 6
         assert (await at_stripe(p, account))[Measure.COST] == {3: 1, 2: 20, 1: 20, 0: 10}
 
@@ -214,6 +222,10 @@ def test_a_meter_that_adds_events_up_is_told_nothing(database_url: str, redis_ur
         assert await at_stripe(p, account) == {Measure.TOKENS: {}, Measure.COST: {3: 100}}
         found = await find_mirror_of(p)
         assert found.waiting == 1
+        checks = BookChecks(p.db)
+        await checks.read()
+        exposed = {sample.name: sample.value for one in checks.metrics() for sample in one.samples if not sample.labels}
+        assert exposed == {"gigarouter_meter_mirror_waiting_days": 1, "gigarouter_meter_mirror_refused_days": 1}
         assert "not pre-aggregated by day" in found.fault
 
     run_story(database_url, redis_url, story)

@@ -65,6 +65,13 @@ GET    /v1/me/passkeys                                  person person:read
 DELETE /v1/me/passkeys/{passkey_id}                     person person:write
 POST   /v1/me/passkeys/{passkey_id}/rename              person person:write
 GET    /v1/me/sessions                                  person person:read
+POST   /v1/me/accounts                                  person person:write
+GET    /v1/me/identities                                person person:read
+DELETE /v1/me/identities/{identity_id}                  person person:write
+GET    /v1/me/invitations                               person person:read
+GET    /v1/me/invitations/{invitation_id}               person person:read
+POST   /v1/me/invitations/{invitation_id}/accept        person person:write
+POST   /v1/me/invitations/{invitation_id}/decline       person person:write
 POST   /v1/me/sessions/end-others                       person person:write
 POST   /v1/me/sessions/{session_id}/end                 person person:write
 GET    /v1/account/closing                              key billing:read owner
@@ -184,10 +191,14 @@ GET    /admin/v1/providers/{provider_id}                finance_admin ops
 GET    /admin/v1/requests/{request_id}                  finance_admin ops
 GET    /admin/v1/resolutions                            finance_admin ops
 GET    /admin/v1/resolutions/{resolution_id}            finance_admin ops
+GET    /admin/v1/queues                                 finance_admin ops
+GET    /admin/v1/jobs                                   finance_admin ops
 GET    /admin/v1/incidents                              finance_admin ops
 GET    /admin/v1/incidents/{incident_id}                finance_admin ops
 POST   /admin/v1/incidents                              ops
 POST   /admin/v1/incidents/{incident_id}/updates        ops
+PATCH  /admin/v1/incidents/{incident_id}                ops
+PATCH  /admin/v1/incidents/{incident_id}/updates/{update_id} ops
 GET    /admin/v1/sellers                                finance_admin ops
 GET    /admin/v1/sellers/{seller_id}                    finance_admin ops
 GET    /admin/v1/usage                                  finance_admin ops

@@ -25,6 +25,7 @@ from gigarouter.local_admin import local_app
 from gigarouter.settings import Settings
 from router.api.admin import operations
 from router.api.operation import OperationRoute, operation_routes, query_schemas
+from router.queues.table import QUEUES
 from store.embedded import Embedded
 from store.ids import AccountId, parse
 from store.postgres import Database
@@ -118,6 +119,8 @@ ROWS: dict[str, Any] = {
     "ledger": lambda n: 18 if n else 16,  # the house's kinds of ledger account, and the customers' two
     **dict.fromkeys(("receivables", "close"), lambda n: 0),  # none before an invoice, nor before a close
     "books": lambda n: len(Check),
+    "queues": lambda n: len(QUEUES),
+    "jobs": lambda n: 0,  # none has run
     "audit": lambda n: None if n else 0,
 }
 

@@ -6,15 +6,18 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from router.admin.accounts import open_account
 from router.changes.transaction import UnitOfWork, transact
 from router.identity.management_keys import ManagementKeySpec, create_management_key
 from router.identity.members import Role, add_member
+from router.identity.people.invitations import invite
+from router.identity.people.outside import OutsideIdentity, link_identity
 from router.identity.people.people import ensure_person
 from router.identity.people.sessions import open_session
 from router.identity.people.values import Method, Place
 from router.identity.principals import MemberPrincipal
 from router.identity.scopes import Scope
-from store.ids import AccountId, PasskeyId, SessionId, new_id, parse, wire
+from store.ids import AccountId, InvitationId, PasskeyId, SessionId, new_id, parse, wire
 from tests.builders.database import ACTOR
 from tests.harness.members import as_member
 from tests.harness.served_api import ServedApi
@@ -33,7 +36,7 @@ class Somebody:
         self.api, self.key, self.session, self.passkey = api, key, session, passkey
 
     async def __call__(self, method: str, path: str, expects: int = 200, key: str = "", **more: Any) -> Any:
-        headers = {"authorization": f"Bearer {key or self.key}"}
+        headers = {"authorization": f"Bearer {key or self.key}", **more.pop("headers", {})}
         answer: httpx.Response = await self.api.client.request(method, f"/v1/me{path}", headers=headers, **more)
         assert answer.status_code == expects, answer.text
         return answer.json()
@@ -105,3 +108,49 @@ async def test_no_other_key_is_a_person(api: ServedApi) -> None:
     assert (await ann("GET", "", 401, key="gr_live_none"))["error"]["code"]
     asked = await api.client.get("/v1/me")
     assert asked.status_code == 401
+
+
+async def test_a_person_joins_declines_and_opens_an_account_without_a_browser(api: ServedApi) -> None:
+    dan, eve = await somebody(api, "dan", "person:write"), await somebody(api, "eve", "person:write")
+
+    async def invited(work: UnitOfWork) -> tuple[str, str, str]:
+        accounts = [(await open_account(work, name)).id for name in ("Joined", "Declined")]
+        ids = [(await invite(work, one, "Dan@Example.com", Role.FINANCE, invited_by="Ann")).id for one in accounts]
+        return wire(AccountId, accounts[0]), wire(InvitationId, ids[0]), wire(InvitationId, ids[1])
+
+    joined, yes, no = await transact(api.context.db, ACTOR, invited)
+    listed = (await dan("GET", "/invitations"))["data"]
+    assert [(one["account_name"], one["role"], one["state"]) for one in listed] == [
+        ("Joined", "finance", "open"),
+        ("Declined", "finance", "open"),
+    ]
+    assert (await eve("GET", "/invitations"))["data"] == []
+    for path in (f"/invitations/{yes}", f"/invitations/{yes}/accept", f"/invitations/{yes}/decline"):
+        assert (await eve("GET" if path.endswith(yes) else "POST", path, 404))["error"]["param"] == "invitation"
+    assert (await dan("POST", f"/invitations/{yes}/accept?dry_run=1"))["account"] == joined
+    assert (await dan("GET", f"/invitations/{yes}"))["state"] == "open"
+    assert (await dan("POST", f"/invitations/{yes}/accept"))["role"] == "finance"
+    assert (await dan("POST", f"/invitations/{no}/decline"))["state"] == "declined"
+    assert "was declined" in (await dan("POST", f"/invitations/{no}/accept", 409))["error"]["message"]
+    opened = [await dan("POST", "/accounts", headers={"idempotency-key": "mine"}) for _ in range(2)]
+    assert opened[0] == opened[1]
+    assert opened[0]["key"].startswith("gr_live_")
+    assert opened[0]["test_key"].startswith("gr_test_")
+    accounts = {one["account"]: one["role"] for one in (await dan("GET", ""))["accounts"]}
+    assert accounts[joined] == "finance"
+    assert accounts[opened[0]["account"]] == "owner"
+
+
+async def test_a_service_that_signs_somebody_in_is_unlinked(api: ServedApi) -> None:
+    fay, gus = await somebody(api, "fay", "person:write"), await somebody(api, "gus", "person:write")
+
+    async def link(work: UnitOfWork) -> None:
+        person, _ = await ensure_person(work, "fay@example.com")
+        await link_identity(work, person.id, OutsideIdentity("https://id.example", "1", "fay@example.com"))
+
+    await transact(api.context.db, ACTOR, link)
+    [linked] = (await fay("GET", "/identities"))["data"]
+    assert linked["issuer"] == "https://id.example"
+    await gus("DELETE", f"/identities/{linked['id']}", 404)
+    assert (await fay("DELETE", f"/identities/{linked['id']}"))["id"] == linked["id"]
+    assert (await fay("GET", "/identities"))["data"] == []

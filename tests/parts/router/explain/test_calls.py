@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,8 +28,8 @@ KEYS = [KeyId(new_id()) for _ in range(3)]
 MODELS = [ModelId("acme/one"), ModelId("acme/two")]
 CODES = {Outcome.REFUSED: ["credit_exhausted", "license_restricted"], Outcome.FAILED: ["provider_unavailable"]}
 # The third key is none of which the names were read.
-NAMES = ['=1+1, "one"\nof many', "two\\"]
-SHOWN = ['\'=1+1, "one"\nof many', "two\\", ""]
+NAMES = ['=1+1, "one"\nof\r\t\\many,', "two\\"]
+SHOWN = ['\'=1+1, "one"\nof\r\t\\many,', "two\\", ""]
 INSERT_KEY = text("""
 INSERT INTO keys (id, account_id, name, handle, last4, digest, use, requests_per_minute, tokens_per_minute, concurrency)
 VALUES (:id, :account, :name, CAST(:handle AS text), 'abcd', sha256(convert_to(:handle, 'UTF8')), 'commercial', 60, 60,
@@ -39,7 +40,7 @@ CALLS = 600
 
 def a_logged_call(random: Random, number: int) -> LoggedCall:
     outcome = random.choices(list(Outcome), (90, 3, 5, 2, 1))[0]
-    at = NOW - timedelta(milliseconds=number * 1_000)
+    at = NOW - timedelta(seconds=number, microseconds=number % 7)
     answered = outcome is Outcome.ANSWERED
     return LoggedCall(
         request_id=RequestId(new_id(at)),
@@ -159,6 +160,8 @@ async def test_every_filter_finds_what_was_logged_page_by_page_and_as_csv(
                     assert row["key_name"] == SHOWN[KEYS.index(key_id)]
                 rows = list(csv.DictReader(io.StringIO(body.getvalue().decode())))
                 assert [row["id"] for row in rows] == [wire(RequestId, call.request_id) for call in expected]
+                assert [datetime.fromisoformat(row["created_at"]) for row in rows] == [call.at for call in expected]
+                assert all(re.fullmatch(r"[^ ]{10}T[^ ]+Z", row["created_at"]) for row in rows)
                 assert [row["cost_usd"] for row in rows] == [
                     "" if call.cost_nano is None else to_usd(call.cost_nano) for call in expected
                 ]

@@ -6,7 +6,8 @@ from functools import partial
 import pytest
 from sqlalchemy import text
 
-from router.admin.sign_in import Entry, Opened, actor_of
+from router.admin.own_accounts import Opened
+from router.admin.sign_in import Entry, actor_of
 from router.changes.transaction import transact
 from router.errors import Conflict, InvalidRequest, NotFound, RequestLimit
 from router.identity.members import Role, list_members, remove_member

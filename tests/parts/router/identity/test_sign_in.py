@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from billing.accounts import credits_of
 from billing.money import NanoUSD
-from router.admin.sign_in import open_own_account
+from router.admin.own_accounts import open_own_account
 from router.changes.transaction import UnitOfWork, transact
 from router.errors import InvalidRequest, RequestLimit
 from router.identity.members import Role, add_member

@@ -1,0 +1,1 @@
+"""Says what waits in the product, since when, and whether that is late: queues, lags, and the runs of jobs."""
