@@ -35,9 +35,8 @@ async def _run(settings: Settings) -> None:
     await check_postgres(database_url)
     await require_migrated(database_url)
     requests = telemetry.RequestLog(settings.log_format)
-    async with pages(settings) as context:
+    async with pages(settings) as context, asyncio.TaskGroup() as group:
         app = WebApp(context, ROUTES, requests.record)
         # It takes longer than any page may: its first reader, and whoever reads beside them, does not wait for it.
-        reference = asyncio.create_task(asyncio.to_thread(operations))
+        group.create_task(asyncio.to_thread(operations))
         await serve_until_signaled(Listener(app, port, settings, drain_s=DRAIN_S, refuse=app.refuse_unread), [])
-        await reference

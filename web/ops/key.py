@@ -112,8 +112,8 @@ class NetworksWrite(Write, frozen=True, kw_only=True):
     """Says of new networks whether they exclude from where the key was used last."""
 
     @override
-    def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
-        page = Write._confirmation(self, request, before, after)
+    async def _confirmation(self, request: PageRequest, before: Json, after: Outcome[Json]) -> ConfirmPage:
+        page = await Write._confirmation(self, request, before, after)
         used_from = (after.value["last_use"] or {}).get("network")
         if not is_elsewhere(after.value["networks"], used_from):
             return page
