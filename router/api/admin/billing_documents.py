@@ -332,7 +332,7 @@ async def verify_(admin: Read, number: str) -> VerificationOut:
             ok=not found.faults, document=found.document, lines=found.lines, calls=found.calls, faults=found.faults
         )
 
-    return await admin.read(ask)
+    return await admin.read(ask, snapshot=True)
 
 
 @requests.get("", verb="list", summary="List requests for documents", roles=ALL)

@@ -114,13 +114,13 @@ class Reading(OperationRequest):
         """An answer whose bytes the handler wrote."""
         return Response(body, media_type=media, headers=NO_STORE)
 
-    async def read(self, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    async def read(self, ask: Callable[[AsyncConnection], Awaitable[T]], *, snapshot: bool = False) -> T:
         """What the database answers; a resource's ETag goes out with it.
 
-        Raises what ``ask`` raises, and ``StoreUnavailable``.
+        ``snapshot``: of one instant, or read through a cursor. Raises what ``ask`` raises, and ``StoreUnavailable``.
         """
         with translated():
-            async with self.context.db.transaction() as connection:
+            async with self.context.db.transaction(snapshot=snapshot) as connection:
                 found = await ask(connection)
         if isinstance(found, Resource):
             self._response.headers["etag"] = found.etag()

@@ -202,7 +202,7 @@ async def proof(request: Private, number: str, request_id: RequestIdText) -> Ann
             raise NotFound(f"{number} has no such call, or it cost nothing.", param="request_id")
         return found
 
-    return await _read(request, ask)
+    return await _read(request, ask, snapshot=True)
 
 
 async def _own(connection: AsyncConnection, account_id: AccountId, number: str) -> StoredDocument:
@@ -213,5 +213,5 @@ async def _own(connection: AsyncConnection, account_id: AccountId, number: str) 
     return stored
 
 
-async def _read(request: Private, ask: Callable[[AsyncConnection], Awaitable[T]]) -> T:
-    return await read(request.context, ask, what="Documents", too_large=TOO_LARGE)
+async def _read(request: Private, ask: Callable[[AsyncConnection], Awaitable[T]], *, snapshot: bool = False) -> T:
+    return await read(request.context, ask, what="Documents", too_large=TOO_LARGE, snapshot=snapshot)

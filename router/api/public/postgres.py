@@ -37,13 +37,14 @@ async def read(
     *,
     what: str = "Usage",
     too_large: InvalidRequest = TOO_MANY_CALLS,
+    snapshot: bool = False,
 ) -> T:
     """What Postgres answers, within a bounded time. Raises ``too_large`` beyond it, and ``StoreUnavailable``.
 
-    ``too_large`` says what to ask for instead: the same question would take as long again.
+    ``snapshot``: of one instant, or read through a cursor. ``too_large`` says what to ask for instead: the same question would take as long again.
     """
     with _translated(f"{what} cannot be read right now. Try again in a moment.", too_large):
-        async with context.usage_reads, context.db.transaction() as connection:
+        async with context.usage_reads, context.db.transaction(snapshot=snapshot) as connection:
             # Statements of the pages are bounded already, by their session.
             if context.db.statement_s is None:
                 await connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_S_MAX}s'"))
