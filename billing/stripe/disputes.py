@@ -22,10 +22,13 @@ from billing.stripe.topups import Topup, find_topup
 from billing.stripe.values import Cents, Dispute, nano_of
 from billing.take_back import STEPS_MAX, Reason, TakeBack
 
+# What is refunded while a bank only asks is not disputed any more; once money was withdrawn, that amount is it.
 _KEEP = text("""
     INSERT INTO disputes AS d (id, topup_id, account_id, amount_cents, credit_cents, reason, status)
     VALUES (:id, :topup, :account, :amount, :credit, :reason, :status)
-    ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, changed_at = now()
+    ON CONFLICT (id) DO UPDATE SET status = EXCLUDED.status, changed_at = now(),
+        amount_cents = CASE WHEN d.status = 'inquiry' THEN EXCLUDED.amount_cents ELSE d.amount_cents END,
+        credit_cents = CASE WHEN d.status = 'inquiry' THEN EXCLUDED.credit_cents ELSE d.credit_cents END
     WHERE d.status <> EXCLUDED.status AND d.status NOT IN ('won', 'lost')
     RETURNING id
 """)

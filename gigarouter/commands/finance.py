@@ -47,7 +47,7 @@ GROUPS: dict[str, Group] = {
     "contracts": Group("contracts"),
     "grants": Group("grants"),
     "proposals": Group("proposals"),
-    "invoices": Group("documents", (*_DOCUMENTS, "void", "credit")),
+    "invoices": Group("documents", (*_DOCUMENTS, "issue-month", "void", "credit")),
     "statements": Group("documents", _DOCUMENTS[:-1], preset={"kind": "statement"}),
     "close": Group("close"),
     "export": Group("exports", usual="create"),

@@ -5,7 +5,7 @@ What is compared is in :mod:`billing.reconciliation`; the jobs process does it.
 
 from sqlalchemy import text
 
-from billing.money import to_usd
+from billing.money import NanoUSD, to_usd
 from billing.reconciliation import differences
 from billing.reconciliation.differences import Difference, DifferenceState
 from billing.reconciliation.runs import Run, RunKind, request_run
@@ -18,6 +18,7 @@ from router.tables import Json
 from store.ids import DifferenceId, EntryId, ReconciliationId, wire
 
 _ENTRY = text("SELECT EXISTS (SELECT FROM entries WHERE id = :id)")
+_HAS_AMOUNT = text("SELECT EXISTS (SELECT FROM postings WHERE entry_id = :id AND abs(amount_nano) = abs(:amount))")
 
 
 async def order_run(work: UnitOfWork, kind: RunKind, stripe: StripeConfig | None) -> Run:
@@ -46,7 +47,7 @@ async def resolve_difference(
 ) -> Difference:
     """Close a difference by the entry or the reason that explains it.
 
-    Raises ``NotFound``, ``Conflict``, ``InvalidRequest`` where there is neither.
+    Raises ``NotFound``, ``Conflict``, ``InvalidRequest`` where there is neither, or only an entry of another amount.
     """
     before = await _require_open(work, difference_id)
     if not reason.strip() and entry_id is None:
@@ -55,6 +56,14 @@ async def resolve_difference(
         )
     if entry_id is not None and not await work.connection.scalar(_ENTRY, {"id": entry_id}):
         raise NotFound(f"There is no entry {wire(EntryId, entry_id)}.", param="entry")
+    if entry_id is not None and before.amount and not reason.strip():
+        facts_of_entry = {"id": entry_id, "amount": before.amount}
+        if not await work.connection.scalar(_HAS_AMOUNT, facts_of_entry):
+            raise InvalidRequest(
+                f"The entry has no leg of {to_usd(NanoUSD(abs(before.amount)))} USD, which is the difference: give the "
+                "'reason', too.",
+                param="entry",
+            )
     await differences.resolve(work.connection, difference_id, work.actor, reason.strip(), entry_id)
     facts: Json = {"object": before.object, "kind": before.kind.value, "amount_usd": to_usd(before.amount)}
     facts["entry"] = None if entry_id is None else wire(EntryId, entry_id)

@@ -3,11 +3,15 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import httpx
+from starlette.routing import Match
 from typer.testing import CliRunner
 
 from gigarouter.commands.admin import app
+from router.api.admin import operations
+from router.api.operation import MONEY, operation_routes
 
 DUMP = """
 import asyncio, sys, asyncpg
@@ -28,6 +32,14 @@ def admin_command(environment: Mapping[str, str], *arguments: str, exits: int = 
     return json.loads(result.stdout) if result.stdout.strip() else None
 
 
+def is_money_write(method: str, path: str) -> bool:
+    """Whether a path below ``/admin/v1`` is a write of money, which needs an Idempotency-Key over HTTP."""
+    scope = {"type": "http", "method": method, "path": f"/admin/v1{path.partition('?')[0]}"}
+    routes = operation_routes(route for noun in operations for route in noun.routes)
+    found = next((route for route in routes if route.matches(scope)[0] is Match.FULL), None)
+    return method != "GET" and found is not None and found.spec.roles == MONEY
+
+
 class Operator:
     """``ops("POST", "/providers", {…})``; fails on another status than ``expects``."""
 
@@ -41,6 +53,8 @@ class Operator:
         """The answer, of any status. ``path`` is below ``/admin/v1``."""
         content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         given = {"authorization": f"Bearer {self.key}"} | {n.replace("_", "-"): v for n, v in headers.items()}
+        if is_money_write(method, path):
+            given.setdefault("idempotency-key", str(uuid4()))
         answer = httpx.request(method, f"{self.url}/admin/v1{path}", content=content, headers=given, timeout=30)
         self.heard += answer.text + str(answer.headers)
         return answer

@@ -256,6 +256,17 @@ class World:
             self.event("charge.dispute.created", made)
             return made
 
+    def escalate(self, dispute_id: str) -> None:
+        """The bank no longer only asks: what is not refunded yet is withdrawn."""
+        with self.lock:
+            found = self.find("dispute", dispute_id)
+            charge = self.find("charge", found["charge"])
+            found["status"], charge["disputed"] = "needs_response", True
+            found["amount"] = charge["amount"] - charge["amount_refunded"]
+            withdrawn = self._transaction("adjustment", -found["amount"], DISPUTE_FEE_CENTS, dispute_id, "dispute")
+            found["balance_transactions"].append(withdrawn)
+            self.event("charge.dispute.updated", found)
+
     def close_dispute(self, dispute_id: str, *, won: bool) -> None:
         with self.lock:
             found = self.find("dispute", dispute_id)

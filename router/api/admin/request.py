@@ -57,13 +57,13 @@ from store.ids import AccountId, ProposalId, wire
 T = TypeVar("T")
 A = TypeVar("A", bound=Answer)
 
-# What the admin API says is for the one who asked.
 NO_STORE = {"cache-control": "no-store"}
 DRY_RUN = {"x-gigarouter-dry-run": "true"}
 SECOND_PERSON = {"x-gigarouter-second-person": "true"}
 PROPOSALS = f"{V1}/finance/proposals"
 # On the machine an Idempotency-Key is that of the operating-system user, who has no id: it is derived from the actor.
 LOCAL_ACTORS = UUID("afd658cd-f86d-4735-8862-e3d5246a3150")
+KEY_NEEDED = "A write of money needs an Idempotency-Key, such as a UUID."
 UNSEALABLE = "An Idempotency-Key needs a secret key on this machine, which is not set: GIGAROUTER_SECRET_KEYS."
 # SQLSTATE classes: a value that does not fit its type; a check that a column has.
 _VALUE, _CHECK = "22", "23514"
@@ -182,6 +182,10 @@ class Writing(Reading):
             )
 
         booked: list[BookedLeg] = []
+
+        # Pages and the machine have no bearer, and repeat nothing by themselves.
+        if self.claim is None and not self.dry_run and self.route.spec.roles == MONEY and self.exchange.authorization:
+            raise IdempotencyKeyInvalid(KEY_NEEDED, param="Idempotency-Key")
 
         async def run(work: UnitOfWork) -> A:
             self._above = None

@@ -157,6 +157,21 @@ def test_finance_closes_a_month_by_commands(product: Product, finance: Operator)
         finance("POST", f"{path}/{verb}", {}, expects=409)
 
 
+def test_a_write_of_money_over_http_needs_a_key(product: Product, finance: Operator) -> None:
+    account = wire(AccountId, product.database.an_account(0))
+    url, bearer = f"{finance.url}/admin/v1/accounts/{account}/grants", {"authorization": f"Bearer {finance.key}"}
+    body = {"amount_usd": "1.00", "source": "keyless"}
+    refused = httpx.post(url, json=body, headers=bearer)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "idempotency_key_invalid"), refused.text
+    # A dry run books nothing, and says what would be booked.
+    legs = [
+        row["ledger_account"] for row in httpx.post(f"{url}?dry_run=1", json=body, headers=bearer).json()["entries"]
+    ]
+    assert legs == ["customer_credit", "promotional_contra"]
+    done = [httpx.post(url, json=body, headers={**bearer, "idempotency-key": "one"}) for _ in range(2)]
+    assert [(one.status_code, one.json()["id"]) for one in done] == [(201, done[0].json()["id"])] * 2
+
+
 def test_a_credit_line_is_lent_and_taken_back_by_commands(product: Product, finance: Operator) -> None:
     account = wire(AccountId, product.database.an_account(0))
     path = f"/finance/lines/{account}"

@@ -198,9 +198,11 @@ def test_a_movement_that_no_rule_knows_is_booked_by_a_person_and_the_books_are_r
                 await transact(p.db, ACTOR, partial(book_correction, correction=again))
         async with p.db.transaction() as tx:
             [row] = [one for one in await differences.list_differences(tx, is_open=True) if one.object == unknown]
-        await transact(
-            p.db, ACTOR, lambda work: resolve_difference(work, DifferenceId(row.id), reason="", entry_id=booked[-1])
-        )
+        resolved_by = partial(resolve_difference, difference_id=DifferenceId(row.id), reason="")
+        [(payment,)] = await p.rows("SELECT id FROM entries WHERE kind = 'grant'")
+        with pytest.raises(InvalidRequest, match=r"no leg of 7\.50 USD"):
+            await transact(p.db, ACTOR, partial(resolved_by, entry_id=payment))
+        await transact(p.db, ACTOR, partial(resolved_by, entry_id=booked[-1]))
         await run(p)
         assert await queue(p) == {}
         sums = await p.sums()

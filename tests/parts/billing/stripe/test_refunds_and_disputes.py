@@ -241,5 +241,11 @@ def test_an_inquiry_and_a_warning_of_fraud_take_nothing_and_are_shown(database_u
         assert (await p.sums())["customer_credit"] == 1_000
         causes = await p.rows("SELECT cause, account_id FROM payment_reviews ORDER BY 1")
         assert causes == [("dispute", account), ("fraud_warning", account)]
+        # What is paid back while the bank asks is disputed no more: nobody owes it when it becomes a dispute.
+        await p.refund(account, 400)
+        p.world.escalate(inquiry["id"])
+        await p.hear()
+        assert await p.rows("SELECT amount_cents, credit_cents, status FROM disputes") == [(600, 600, "open")]
+        assert (await left_of(p, account), await debt(p, account)) == ({"purchased": 0}, 0)
 
     run_story(database_url, redis_url, story)

@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ from store.postgres import Database
 from tests.builders.billed_month import an_account_with_a_month, last_month, make_month
 from tests.builders.billing import billing
 from tests.builders.database import DatabaseBuilder
-from tests.harness.admin_client import admin_command
+from tests.harness.admin_client import admin_command, is_money_write
 from tests.harness.mail_server import mail_server
 from tests.harness.served_api import Credentials, ServedApi, served
 
@@ -69,6 +70,8 @@ class Office:
         bearer = key or (self.api.operator if path.startswith("/admin") else self.api.key)
         content = b"" if body is None else json.dumps(body).encode()
         given = {"authorization": f"Bearer {bearer}"} | headers
+        if path.startswith("/admin/v1") and is_money_write(method, path.removeprefix("/admin/v1")):
+            given.setdefault("idempotency-key", str(uuid4()))
         return await self.api.client.request(method, path, content=content, headers=given)
 
     async def recorded(self, path: str) -> bytes:

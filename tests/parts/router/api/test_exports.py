@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -41,7 +42,7 @@ async def finance(installation: tuple[Settings, Credentials], api: ServedApi) ->
 
 
 async def ask(api: ServedApi, method: str, path: str, key: str, body: object = None, expects: int = 200) -> Any:
-    headers = {"authorization": f"Bearer {key}"}
+    headers = {"authorization": f"Bearer {key}", "idempotency-key": str(uuid4())}
     answer = await api.client.request(method, f"/admin/v1/finance/exports{path}", json=body, headers=headers)
     assert answer.status_code == expects, answer.text
     return answer.json()
