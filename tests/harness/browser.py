@@ -40,7 +40,6 @@ WIDE = {"width": 1280, "height": 900}
 # A machine that runs four processes of tests on two cores keeps a page waiting for longer than Playwright's 5 s.
 expect.set_options(timeout=30_000)
 ONLY_VIOLATIONS = {"resultTypes": ["violations"]}
-ALL_BUT_COLOURS = ONLY_VIOLATIONS | {"rules": {"color-contrast": {"enabled": False}}}
 
 
 def find_chromium() -> str | None:
@@ -120,13 +119,9 @@ class Window:
         await self.context.close()
         assert not self.faults, "\n".join(self.faults)
 
-    async def check_accessible(self, *, has_known_colours: bool = False) -> None:
-        """Fail for what axe finds on the page as it is.
-
-        ``has_known_colours``: its template was walked in test_every_page_in_a_browser.py, and all colours of states at
-        ``/-/parts``, each in light and dark. Contrasts take axe longer than all its other rules together.
-        """
-        found = await Axe().run(self.page, options=ALL_BUT_COLOURS if has_known_colours else ONLY_VIOLATIONS)
+    async def check_accessible(self) -> None:
+        """Fail for what axe finds on the page as it is."""
+        found = await Axe().run(self.page, options=ONLY_VIOLATIONS)
         seen = [
             f"{one['id']}: {one['help']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
             for one in found.response["violations"]

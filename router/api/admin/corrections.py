@@ -43,7 +43,7 @@ class CorrectionOut(Answer):
 
     columns: ClassVar[tuple[str, ...]] = ("id", "period", "debit", "credit", "amount_usd", "source")
 
-    id: EntryIdText = Field(description="The entry: `differences resolve --entry` takes it.")
+    id: EntryIdText = Field(description="The entry: resolving a difference by it names it.")
     period: Month
     booked_at: Instant
     debit: Correctable

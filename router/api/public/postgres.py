@@ -43,7 +43,7 @@ async def read(
 
         ``snapshot``: of one instant, or read through a cursor. ``too_large`` says what to ask for instead: the same
     question would take as long again.
-        """
+    """
     with _translated(f"{what} cannot be read right now. Try again in a moment.", too_large):
         async with context.usage_reads, context.db.transaction(snapshot=snapshot) as connection:
             # Statements of the pages are bounded already, by their session.

@@ -74,8 +74,8 @@ def test_a_provider_is_added_in_a_minute_and_serves_a_customer(
 
 
 def call_until_refused(client: openai.OpenAI) -> None:
-    """A revocation is everywhere within a second of a machine that is not busy with other tests."""
-    until = time.monotonic() + 20.0
+    """A revocation is everywhere within a second; three, where other tests keep the machine busy."""
+    until = time.monotonic() + 3.0
     while time.monotonic() < until:
         client.embeddings.create(model=MODEL, input="Hello, world")
 

@@ -59,7 +59,7 @@ async def test_the_console_is_accessible_and_fits_a_narrow_screen(open_window: N
     }
     for name, path in paths.items():
         await finance.open(path)
-        await finance.check_accessible(has_known_colours=True)
+        await finance.check_accessible()
         await finance.check_fits()
         await take_pictures(finance, name)
 

@@ -47,7 +47,7 @@ async def test_pages_of_keys_are_accessible_and_fit_a_narrow_screen(
     for name, path in pages.items():
         await window.open(path)
         await window.check_still()
-        await window.check_accessible(has_known_colours=True)
+        await window.check_accessible()
         await window.check_fits()
         await take_pictures(window, name)
 

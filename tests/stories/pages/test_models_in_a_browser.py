@@ -26,7 +26,7 @@ async def test_the_pages_of_models_are_accessible_and_fit_a_narrow_screen(
     window = await open_window(a_member(account))
     for name, path in PATHS.items():
         await window.open(path)
-        await window.check_accessible(has_known_colours=True)
+        await window.check_accessible()
         await window.check_fits()
         await take_pictures(window, name)
 

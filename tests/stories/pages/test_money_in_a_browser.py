@@ -31,7 +31,7 @@ async def test_pages_of_money_are_accessible_and_fit_a_narrow_screen(
     window = await open_window(a_member(rich, Role.FINANCE, now=site.pages.now))
     for path in PAGES:
         await window.open(f"/accounts/{wire(AccountId, rich)}{path}")
-        await window.check_accessible(has_known_colours=True)
+        await window.check_accessible()
         await window.check_fits()
         await take_pictures(window, f"money{path.replace('/', '-')}")
 

@@ -78,7 +78,7 @@ async def test_the_console_is_accessible_and_fits_a_narrow_screen(
     }
     for name, path in pages.items():
         await ops.open(path)
-        await ops.check_accessible(has_known_colours=True)
+        await ops.check_accessible()
         await ops.check_fits()
         await take_pictures(ops, name)
     dark = await open_window(an_operator(now=site.pages.now), color_scheme="dark")

@@ -30,7 +30,7 @@ async def test_usage_calls_and_status_are_accessible_and_fit_a_narrow_screen(
     addresses = {name: filled.base + path for name, path in pages.items()} | {"status": "/status"}
     for name, path in addresses.items():
         await window.open(path)
-        await window.check_accessible(has_known_colours=True)
+        await window.check_accessible()
         await window.check_fits()
         await take_pictures(window, name)
 
