@@ -41,7 +41,7 @@ async def read(
 ) -> T:
     """What Postgres answers, within a bounded time. Raises ``too_large`` beyond it, and ``StoreUnavailable``.
 
-        ``snapshot``: of one instant, or read through a cursor. ``too_large`` says what to ask for instead: the same
+    ``snapshot``: of one instant, or read through a cursor. ``too_large`` says what to ask for instead: the same
     question would take as long again.
     """
     with _translated(f"{what} cannot be read right now. Try again in a moment.", too_large):

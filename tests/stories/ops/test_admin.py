@@ -106,7 +106,7 @@ def test_from_an_empty_database_to_a_paid_call_and_a_revoked_key(
 
 
 def wait_for_refusal(client: openai.OpenAI) -> None:
-    """Calls for up to three seconds: a revocation is everywhere within one, where no other tests keep the machine busy."""
+    """Calls for up to three seconds: a revocation is everywhere within one; other tests keep the machine busy."""
     until = time.monotonic() + 3.0
     while time.monotonic() < until:
         client.embeddings.create(model=MODEL, input="Hello, world")
