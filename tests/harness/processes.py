@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from random import SystemRandom
@@ -25,21 +26,24 @@ from tests.builders.database import DatabaseBuilder
 
 ROOT = Path(__file__).parents[2]
 READY_WITHIN_S = 120.0
-# Below those that the kernel gives to whatever connects: one of them may be taken between the look and the use.
-PORTS = range(12_200, 18_000)
+# Below those that the kernel gives to whatever connects: one of them may be taken between the look and the use. The
+# port of operators is a thousand above the public one, so that thousands alternate.
 ADMIN_OFFSET = 1_000
+PORTS = [port for port in range(12_000, 18_000) if port // ADMIN_OFFSET % 2 == 0]
+# Tests that run side by side share none: a port is free until its process listens, seconds later.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _DICE = SystemRandom()
-_given: set[int] = set()
+_given: deque[int] = deque(maxlen=200)
 
 
 def free_port() -> int:
-    """A TCP port on loopback that was free a moment ago, as was the one of operators beside it; none is given twice."""
+    """A TCP port on loopback that was free a moment ago, as was the one of operators beside it; none twice soon."""
     while True:
         # pytest-randomly seeds the usual dice alike for each test, and in each process.
-        port = _DICE.choice(PORTS)
-        both = {port, port + ADMIN_OFFSET}
-        if _given.isdisjoint(both) and all(map(_is_free, both)):
-            _given.update(both)
+        port = _DICE.choice(PORTS[WORKER % WORKERS :: WORKERS])
+        if port not in _given and _is_free(port) and _is_free(port + ADMIN_OFFSET):
+            _given.append(port)
             return port
 
 
