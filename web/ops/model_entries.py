@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from catalog.descriptions import Section
-from web.ops.model_change import PAGE, REASON
+from web.ops.model_change import REASON
 from web.ops.model_preview import HEAD
-from web.ops.model_records import CLEARS, HERE, POSITION, RecordWrite
-from web.ops.model_writes import CRUMBS, FIELDS
+from web.ops.model_records import CLEARS, HERE, POSITION, Action, Part, RecordWrite
+from web.ops.model_writes import FIELDS
 from web.ops.write import Field, Json
 from web.public.model_blocks import SECTIONS
 
@@ -42,18 +42,16 @@ def _text_blocks(record: Json) -> frozenset[str]:
     return frozenset({record["section"].replace("_", "-")})
 
 
-def _text(action: str, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
+def _text(action: Action, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
     return RecordWrite(
-        operation="edit_model",
         part="texts",
-        action=action,  # type: ignore[arg-type]
+        action=action,
         verb=verb,
         what="the text",
         label=text_label,
         group=lambda record: record["section"],
         blocks_of=_text_blocks,
         explanation=explanation,
-        reads="admin_retrieve_model",
         fields=fields,
         names={
             "listed": "Texts of the page",
@@ -66,9 +64,6 @@ def _text(action: str, verb: str, explanation: str, fields: tuple[Field, ...]) -
             "about": "About another model",
         },
         long={"body": "Text"},
-        carries=("record",),
-        back=PAGE,
-        crumbs=CRUMBS,
         is_dangerous=action == "withdraw",
     )
 
@@ -91,17 +86,15 @@ TEXTS: Final[Mapping[str, RecordWrite]] = {
 }
 
 
-def _statement(action: str, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
+def _statement(action: Action, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
     return RecordWrite(
-        operation="edit_model",
         part="statements",
-        action=action,  # type: ignore[arg-type]
+        action=action,
         verb=verb,
         what="the fact",
         label=statement_label,
         blocks_of=lambda _: HEAD,
         explanation=explanation,
-        reads="admin_retrieve_model",
         fields=fields,
         names={
             "listed": "Facts with a source",
@@ -112,9 +105,6 @@ def _statement(action: str, verb: str, explanation: str, fields: tuple[Field, ..
             "stated_on": "On",
             "evidence": "Link",
         },
-        carries=("record",),
-        back=PAGE,
-        crumbs=CRUMBS,
         is_dangerous=action == "withdraw",
     )
 
@@ -160,17 +150,15 @@ STATEMENTS: Final[Mapping[str, RecordWrite]] = {
 }
 
 
-def _benchmark(action: str, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
+def _benchmark(action: Action, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
     return RecordWrite(
-        operation="edit_model",
         part="benchmarks",
-        action=action,  # type: ignore[arg-type]
+        action=action,
         verb=verb,
         what="the result",
         label=lambda record: record.get("name", ""),
         blocks_of=lambda _: frozenset({"benchmarks"}),
         explanation=explanation,
-        reads="admin_retrieve_model",
         fields=fields,
         names={
             "listed": "Results",
@@ -184,9 +172,6 @@ def _benchmark(action: str, verb: str, explanation: str, fields: tuple[Field, ..
             "stated_on": "On",
             "evidence": "Link",
         },
-        carries=("record",),
-        back=PAGE,
-        crumbs=CRUMBS,
         is_dangerous=action == "withdraw",
     )
 
@@ -210,23 +195,18 @@ BENCHMARKS: Final[Mapping[str, RecordWrite]] = {
 }
 
 
-def _single(part: str, action: str, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
+def _single(part: Part, action: Action, verb: str, explanation: str, fields: tuple[Field, ...]) -> RecordWrite:
     return RecordWrite(
-        operation="edit_model",
-        part=part,  # type: ignore[arg-type]
-        action=action,  # type: ignore[arg-type]
+        part=part,
+        action=action,
         is_single=True,
         verb=verb,
         what=f"the {part}",
         label=lambda _: "",
         blocks_of=lambda _: frozenset({"figures"}),
         explanation=explanation,
-        reads="admin_retrieve_model",
         fields=(*fields, REASON),
         names={field.name: field.label for field in (_ESTIMATE if part == "estimate" else _DOWNLOADS)},
-        carries=("record",),
-        back=PAGE,
-        crumbs=CRUMBS,
         is_dangerous=action == "withdraw",
     )
 

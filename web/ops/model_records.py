@@ -8,16 +8,17 @@ it is called: where somebody else has put another before it meanwhile, it is sti
 import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from typing_extensions import override
 
 from router.api.in_process import OperationRefused, Outcome
+from web.answers import Crumb
 from web.faults import NotFound
 from web.forms import Form, form_of
-from web.ops.model_change import ModelWrite, model_id_of
-from web.ops.model_writes import FIELDS
+from web.ops.model_change import PAGE, ModelWrite, model_id_of
+from web.ops.model_writes import CRUMBS, FIELDS
 from web.ops.write import WAS, Json, WritePage
 from web.parts.curl import curl
 from web.parts.hidden import restored
@@ -29,14 +30,23 @@ NOT_OF_THE_RECORD = frozenset({POSITION, HERE, CLEARS, REASON_GIVEN})
 _OF_A_RECORD = re.compile(r"^(?:statements|benchmarks|texts)[.\[]\d+\]?\.|^(?:estimate|downloads)\.")
 
 
+Part: TypeAlias = Literal["statements", "benchmarks", "texts", "estimate", "downloads"]
+Action: TypeAlias = Literal["add", "set", "withdraw"]
+
+
 class RecordWrite(ModelWrite, frozen=True, kw_only=True):
     """A write to one record of the list ``part``, or to the record that ``part`` is (``is_single``).
 
     ``what`` and ``label`` name a record; ``group`` are those among which it has its position.
     """
 
-    part: Literal["statements", "benchmarks", "texts", "estimate", "downloads"]
-    action: Literal["add", "set", "withdraw"]
+    operation: str = "edit_model"
+    reads: str = "admin_retrieve_model"
+    carries: tuple[str, ...] = ("record",)
+    back: str = PAGE
+    crumbs: tuple[Crumb, ...] = CRUMBS
+    part: Part
+    action: Action
     what: str
     label: Callable[[Json], str]
     group: Callable[[Json], object] = lambda record: None
