@@ -189,6 +189,14 @@ class Upstream:
             thread.join(10)
             loop.close()
 
+    async def wait_for_calls(self, count: int) -> None:
+        """Wait until so many calls have arrived, each of which has taken its reply from the script."""
+        for _ in range(6000):
+            if len(self.calls) >= count:
+                return
+            await asyncio.sleep(0.005)
+        raise TimeoutError
+
     def push(self, data: bytes) -> None:
         """Send something that nobody asked for on every open connection."""
         for writer in self.listener.writers:

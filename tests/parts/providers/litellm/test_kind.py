@@ -185,7 +185,7 @@ def test_a_cancelled_call_stays_cancelled() -> None:
             await kind.load()
             upstream.script.append(Reply(delay_s=30))
             call = asyncio.ensure_future(provider.embed(TWO, 30.0))
-            await asyncio.sleep(0.3)
+            await upstream.wait_for_calls(1)
             call.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await call

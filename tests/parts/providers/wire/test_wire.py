@@ -291,10 +291,10 @@ def test_a_refused_connection_fails_at_once(run: Run) -> None:
 def test_a_cancelled_call_closes_its_connection_and_leaks_nothing(run: Run) -> None:
     async def scenario() -> None:
         async with Upstream() as upstream, a_channel(upstream, Bounds(connections=1)) as channel:
-            for _ in range(3):
+            for count in (1, 2, 3):
                 upstream.script.append(Reply(delay_s=30))
                 call = asyncio.ensure_future(ask(channel))
-                await asyncio.sleep(0.05)
+                await upstream.wait_for_calls(count)
                 call.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await call

@@ -82,10 +82,10 @@ def test_a_dead_address_costs_a_quarter_of_a_second_when_another_one_lives(run: 
 
 def test_idle_connections_are_closed_after_a_while(run: Run) -> None:
     async def scenario() -> None:
-        async with Upstream() as upstream, a_channel(upstream, Bounds(idle_s=0.1)) as channel:
+        async with Upstream() as upstream, a_channel(upstream, Bounds(idle_s=0.5)) as channel:
             await asyncio.gather(*(ask(channel) for _ in range(4)))
             assert channel.open_connections == 4
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.7)
             assert channel.open_connections == 0
 
     run(scenario())
@@ -96,7 +96,7 @@ def test_a_closed_channel_finishes_what_runs_and_keeps_nothing(run: Run) -> None
         async with Upstream() as upstream, a_channel(upstream) as channel:
             upstream.script.append(Reply(delay_s=0.1))
             call = asyncio.ensure_future(ask(channel))
-            await asyncio.sleep(0.03)
+            await upstream.wait_for_calls(1)
             channel.close()
             assert (await call).status == 200
             assert (await ask(channel)).status == 200
