@@ -23,6 +23,7 @@ from typing import Self
 import msgspec
 from typing_extensions import override
 
+from tests.harness.event_loops import wait_until
 from tests.harness.listener import Listener
 
 HANG = 3600.0
@@ -191,11 +192,7 @@ class Upstream:
 
     async def wait_for_calls(self, count: int) -> None:
         """Wait until so many calls have arrived, each of which has taken its reply from the script."""
-        for _ in range(6000):
-            if len(self.calls) >= count:
-                return
-            await asyncio.sleep(0.005)
-        raise TimeoutError
+        await wait_until(lambda: len(self.calls) >= count)
 
     def push(self, data: bytes) -> None:
         """Send something that nobody asked for on every open connection."""

@@ -16,6 +16,7 @@ from store.ids import AccountId
 from tests.builders.billing import Billing, an_account, billing
 from tests.builders.database import add_credit
 from tests.builders.values import a_payer
+from tests.harness.event_loops import wait_until
 
 SUMS = text("""
     SELECT l.kind, sum(p.amount_nano)::bigint AS amount FROM postings p
@@ -147,7 +148,7 @@ def test_a_hold_that_was_given_up_takes_nothing(database_url: str, redis_url: st
             async with b.db.transaction() as tx:
                 await tx.execute(text("SELECT FROM ledger_accounts WHERE account_id = :id FOR UPDATE"), {"id": account})
                 taking = asyncio.ensure_future(take(b, account, Reason.REFUND, 1_000))
-                await asyncio.sleep(0.3)
+                await wait_until(lambda: len(b.projection.live) == 1)
                 (held,) = b.projection.live
                 async with b.db.transaction() as other:
                     release = "SELECT release_calls(ARRAY[CAST(:hold AS uuid)], ARRAY[CAST(:account AS uuid)])"

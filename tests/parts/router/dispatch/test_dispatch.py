@@ -14,6 +14,7 @@ from router.values import Choice, Lane, Preferences, Route
 from store.redis_client import RedisClient
 from tests.builders.dispatching import a_fleet, run
 from tests.builders.values import a_request
+from tests.harness.event_loops import wait_until
 from tests.harness.fake_upstream import Reply, unit_vector
 
 HEDGED = msgspec.structs.replace(a_request("a question"), preferences=Preferences(hedge=True))
@@ -32,8 +33,7 @@ def test_a_slow_answer_is_overtaken_by_a_hedge_and_the_slow_one_is_ended() -> No
             lost = [event for event in events if event["event"] == "hedge_lost"]
             assert [(one["provider"], one["tokens"], one["cost_nano_usd"]) for one in lost] == [("p0", 3, 6)]
             # Its connection was cut, so that the provider may stop; nothing of it is left behind here.
-            await asyncio.sleep(0.05)
-            assert fleet.upstreams[1].in_flight == 0
+            await wait_until(lambda: fleet.upstreams[1].in_flight == 0)
             assert asyncio.all_tasks() == {
                 asyncio.current_task(),
                 *fleet.upstreams[0].listener.tasks,
