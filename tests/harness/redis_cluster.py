@@ -49,6 +49,9 @@ class Node:
             "cluster-enabled": "yes",
             "cluster-config-file": "nodes.conf",
             "cluster-node-timeout": "2000",
+            # A replica stands for election however long its primary has been gone: on a busy machine some are lost, and
+            # by default it gives up 30 s after its primary.
+            "cluster-replica-validity-factor": "0",
             # The slots of a lost primary are gone, the others' are served on.
             "cluster-require-full-coverage": "no",
             "maxmemory-policy": "noeviction",
